@@ -1,0 +1,1 @@
+"""Pruning of ONNX models: the library, without web, queue or database."""

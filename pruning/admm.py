@@ -1,0 +1,80 @@
+"""The recursion of ADMM, and nothing else.
+
+min f(W) + indicator_S(Z) subject to W = Z, with the scaled dual U.
+Source: Boyd et al. 2011, section 3.1.1; Zhang et al. 2018 for deep nets.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pruning.errors import Diverged
+
+Weights = Mapping[str, Tensor]
+Projection = Callable[[Weights], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class State:
+    """Z is in the set, U is the scaled dual (y / rho); both have W's keys and shapes."""
+
+    Z: Weights
+    U: Weights
+    rho: float
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """primal = ||W - Z||, dual = rho ||Z - Z_prev||, both Frobenius over all layers.
+
+    relative = ||W - Z|| / ||W||: how much a hard prune would take away.
+    """
+
+    primal: float
+    dual: float
+    relative: float
+
+
+def init(W: Weights, project: Projection, rho: float) -> State:
+    """Start at Z = the projection of W (not at W: the first W-step would feel no pull), U = 0."""
+    return State(project(W), {k: torch.zeros_like(w) for k, w in W.items()}, rho)
+
+
+@torch.no_grad()
+def step(s: State, W: Weights, project: Projection) -> tuple[State, Residuals]:
+    """Update Z and U after a W-step.
+
+    Raises: Diverged: W or U is not finite.
+    """
+    Z = project({k: W[k] + s.U[k] for k in W})
+    U = {k: s.U[k] + W[k] - Z[k] for k in W}
+    primal = _norm({k: W[k] - Z[k] for k in W})
+    dual = s.rho * _norm({k: Z[k] - s.Z[k] for k in W})
+    if not _finite(primal, dual):
+        raise Diverged
+    return State(Z, U, s.rho), Residuals(primal, dual, primal / max(_norm(W), 1e-12))
+
+
+def grow(s: State, factor: float) -> State:
+    """Raise rho; U = y / rho, so it shrinks by the factor that rho grows by (Boyd et al. 2011, 3.4.1)."""
+    return replace(s, rho=s.rho * factor, U={k: u / factor for k, u in s.U.items()})
+
+
+@torch.no_grad()
+def add_penalty_gradient(s: State, W: Mapping[str, torch.nn.Parameter]) -> None:
+    """Add the gradient of rho/2 ||W - Z + U||_F^2 to W's: the W-step's own term, seen by the optimizer."""
+    weights = list(W.values())
+    gradients = [w.grad for w in weights if w.grad is not None]
+    torch._foreach_add_(gradients, weights, alpha=s.rho)
+    torch._foreach_add_(gradients, [s.Z[k] for k in W], alpha=-s.rho)
+    torch._foreach_add_(gradients, [s.U[k] for k in W], alpha=s.rho)
+
+
+def _norm(W: Weights) -> float:
+    return float(torch.stack([w.norm() for w in W.values()]).norm())
+
+
+def _finite(*values: float) -> bool:
+    return all(abs(v) < float("inf") for v in values)

@@ -1,0 +1,51 @@
+"""Everything that can go wrong in a pruning job; a class's docstring is its default message."""
+
+
+class PruningError(Exception):
+    """The job could not be done."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class InvalidPlan(PruningError):
+    """The plan does not fit the model.
+
+    pointer: JSON pointer to the field of the plan at fault, such as /layers/0/match.
+    """
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class RejectedModel(PruningError):
+    """The model cannot be pruned here."""
+
+
+class UnsupportedOperator(RejectedModel):
+    """The model holds an operator, or a form of one, that cannot be trained here."""
+
+
+class UnreadableDataset(PruningError):
+    """The data set cannot be read."""
+
+
+class DatasetMismatch(PruningError):
+    """The data set does not fit the model."""
+
+
+class Diverged(PruningError):
+    """W or U stopped being finite: lower rho or the learning rate."""
+
+
+class OutOfMemory(PruningError):
+    """The job needs more memory than it may use: lower train.batch_size, or use a larger machine."""
+
+
+class WrongDelivery(PruningError):
+    """The delivered file does not compute what the trained network computes; nothing was delivered."""
+
+
+class Cancelled(PruningError):
+    """The job was cancelled."""

@@ -1,0 +1,1 @@
+"""ONNX in and out: vetting, conversion to a trainable network, analysis, write-back."""

@@ -1,0 +1,52 @@
+"""The trainable network that an ONNX graph becomes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pruning.analysis import Layer
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a parameter or buffer came from in the ONNX graph, to be written back there."""
+
+    tensor: str
+    transposed: bool = False
+
+
+@dataclass
+class Network:
+    """A GraphModule with native modules, and the way back into the user's graph.
+
+    module: forward(x) -> output; x is (N, ...).
+    layers: layers with prunable weights, by name, in graph order.
+    weights: name of the weight parameter of each layer, as in module.named_parameters().
+    sources: every parameter and buffer that training may change.
+    gives: what the output is; a loss must know whether a Softmax was applied.
+    """
+
+    module: nn.Module
+    layers: dict[str, Layer]
+    weights: dict[str, str]
+    sources: Mapping[str, Source]
+    gives: Literal["logits", "probabilities", "log_probabilities"] = "logits"
+    warnings: list[str] = field(default_factory=list)
+
+    def W(self) -> dict[str, nn.Parameter]:
+        """The prunable weights by layer name: the live parameters, not copies."""
+        return {k: self.module.get_parameter(v) for k, v in self.weights.items()}
+
+    def biases(self) -> dict[str, nn.Parameter]:
+        """Biases of the prunable layers that have one, by layer name."""
+        owners = {k: self.module.get_submodule(v.rpartition(".")[0]) for k, v in self.weights.items()}
+        return {k: m.bias for k, m in owners.items() if isinstance(m.bias, nn.Parameter)}
+
+    @torch.no_grad()
+    def set_W(self, values: Mapping[str, Tensor]) -> None:
+        """Copy values into the weights."""
+        for k, parameter in self.W().items():
+            parameter.copy_(values[k])
