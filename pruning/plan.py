@@ -61,7 +61,7 @@ class Admm(Frozen):
     )
     rho: float = Field(3e-3, gt=0, le=1e3, description="Penalty at the start.")
     rho_growth: float = Field(1.3, ge=1, le=10, description="Factor on rho after each round.")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's learning rate in the W-step.")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="Adam's learning rate in the W-step.")
 
 
 class Retrain(Frozen):
@@ -75,7 +75,9 @@ class Train(Frozen):
     """How every training step is done."""
 
     loss: Literal["cross_entropy"] = "cross_entropy"
-    batch_size: int = Field(128, ge=1, le=65_536, description="Examples in a training step.")
+    batch_size: int | None = Field(
+        None, ge=1, le=65_536, description="Examples in a training step; null: 128, fewer where an epoch would have less than 50 steps."
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="Fixes the order of the examples and the validation split.")
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="Share of the training data held out to choose models, where the data set has no x_val."

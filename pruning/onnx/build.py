@@ -65,7 +65,8 @@ class Builder:
         self.root = nn.Module()
         self.sources: dict[str, Source] = {}
         self.layer_of: dict[str, tuple[str, str]] = {}
-        self._parameters: dict[str, tuple[bool, nn.Parameter]] = {}
+        self.parameters: dict[str, tuple[bool, nn.Parameter]] = {}
+        self._constants = 0
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A function applied: now if all arguments are known, else at run time. This is constant folding."""
@@ -92,14 +93,14 @@ class Builder:
         Raises: UnsupportedOperator: one tensor is used under two layouts.
         """
         name = node.input_names[i]
-        if name in self._parameters:
-            was, parameter = self._parameters[name]
+        if name in self.parameters:
+            was, parameter = self.parameters[name]
             if was != transposed:
                 raise node.unsupported(f"weight {name!r} is shared with a node that reads it transposed")
             return parameter
         values = self.values(name).float()
         parameter = nn.Parameter((values.t() if transposed else values).contiguous().clone())
-        self._parameters[name] = (transposed, parameter)
+        self.parameters[name] = (transposed, parameter)
         return parameter
 
     def is_weight(self, name: str) -> bool:
@@ -111,10 +112,17 @@ class Builder:
         """A copy of a stored tensor."""
         return torch.from_numpy(np.array(numpy_helper.to_array(self.tensors[name])))
 
-    def constant(self, value: Tensor) -> fx.Node | Tensor:
-        """A known tensor as a buffer of the graph; scalars stay as they are."""
-        name = f"constant_{len(dict(self.root.named_buffers(recurse=False)))}"
-        self.root.register_buffer(name, value)
+    def constant(self, value: Tensor) -> fx.Node:
+        """A known tensor as an attribute of the graph.
+
+        Only floats are buffers, which move to the device: shapes are computed with on the CPU.
+        """
+        self._constants += 1
+        name = f"constant_{self._constants}"
+        if value.is_floating_point():
+            self.root.register_buffer(name, value)
+        else:
+            setattr(self.root, name, value)
         return self.graph.get_attr(name)
 
 

@@ -53,7 +53,7 @@ def stored_tensors(model: ModelProto) -> dict[str, TensorProto]:
 
 
 def _convert_node(build: Builder, proto: NodeProto, values: dict[str, Value], opset: int) -> None:
-    inputs = [_value(build, values, name) for name in proto.input]
+    inputs = [_value(build, values, proto, name) for name in proto.input]
     node = Node(proto, inputs, opset)
     try:
         result = CONVERTERS[node.op](build, node)
@@ -65,9 +65,11 @@ def _convert_node(build: Builder, proto: NodeProto, values: dict[str, Value], op
     values.update(zip(node.output_names, results, strict=False))
 
 
-def _value(build: Builder, values: dict[str, Value], name: str) -> Value:
+def _value(build: Builder, values: dict[str, Value], proto: NodeProto, name: str) -> Value:
     if not name:
         return None
+    if name not in values and name not in build.tensors:
+        raise UnsupportedOperator(f"{proto.op_type} {proto.name!r} reads {name!r}, an output that is not supported")
     if name not in values:
         values[name] = torch.from_numpy(numpy_helper.to_array(build.tensors[name]).copy())
     return values[name]
@@ -78,7 +80,7 @@ def _network(build: Builder, nodes: list[NodeProto], output: str) -> Network:
     module.graph.lint()
     names = {id(p): n for n, p in module.named_parameters()}
     sources = {
-        names[id(p)]: Source(tensor, transposed) for tensor, (transposed, p) in build._parameters.items() if id(p) in names
+        names[id(p)]: Source(tensor, transposed) for tensor, (transposed, p) in build.parameters.items() if id(p) in names
     }
     layers, weights = _layers(build, module)
     if not layers:

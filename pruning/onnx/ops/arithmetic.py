@@ -13,7 +13,7 @@ def add(build: Builder, node: Node) -> Value:
     bias = next((i for i in (0, 1) if _is_bias(build, node, i)), None)
     if bias is None:
         return build.call(torch.add, *node.inputs)
-    name = f"bias_{len(build.root._parameters)}"
+    name = f"bias_{len(build.parameters)}"
     build.root.register_parameter(name, build.weight(node, bias))
     return build.call(torch.add, node.input(1 - bias), build.graph.get_attr(name))
 

@@ -13,8 +13,6 @@ AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 def max_pool(build: Builder, node: Node) -> fx.Node:
     """MaxPool without the Indices output."""
     kernel = tuple(node.attribute("kernel_shape"))
-    if len(node.output_names) > 1:
-        raise node.unsupported("the Indices output is not supported")
     ceil = bool(node.attribute("ceil_mode", 0))
     x, padding = pad_before(build, node, node.input(0), kernel, fill=float("-inf"))
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):

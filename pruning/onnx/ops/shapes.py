@@ -12,9 +12,7 @@ from pruning.onnx.ops.windows import reversed_pairs
 
 
 def identity(build: Builder, node: Node) -> Any:
-    """Identity, and Dropout as it is at inference."""
-    if len(node.output_names) > 1 and node.output_names[1]:
-        raise node.unsupported("the mask output is not supported")
+    """Identity, and Dropout as it is at inference, without its mask."""
     return node.input(0)
 
 
@@ -65,8 +63,8 @@ def gather(build: Builder, node: Node) -> Any:
 def take(x: Tensor, indices: Tensor, axis: int) -> Tensor:
     """x indexed along an axis by a tensor of any rank; negative indices count from the end."""
     axis = axis % x.dim()
-    flat = indices.long().flatten() % x.shape[axis]
-    return x.index_select(axis, flat).reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    flat = (indices.long().flatten() % x.shape[axis]).to(x.device)
+    return torch.reshape(x.index_select(axis, flat), (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def flatten(build: Builder, node: Node) -> Any:
@@ -97,7 +95,7 @@ def reshape(build: Builder, node: Node) -> Any:
 
 def to_shape(x: Tensor, dims: list[int], allow_zero: bool) -> Tensor:
     """ONNX's Reshape: 0 keeps the axis unless zero is allowed."""
-    return x.reshape([x.shape[i] if n == 0 and not allow_zero else n for i, n in enumerate(dims)])
+    return torch.reshape(x, tuple(x.shape[i] if n == 0 and not allow_zero else n for i, n in enumerate(dims)))
 
 
 def to_computed_shape(x: Tensor, dims: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""HTTP only: routes, schemas, errors. Starts without torch."""

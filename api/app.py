@@ -1,0 +1,24 @@
+"""The application: uvicorn --factory api.app:create."""
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from api import pages, problems
+from api.routes import artifacts, datasets, events, health, jobs, methods, models
+from store.settings import settings
+
+DESCRIPTION = """Prunes trained ONNX models.
+
+Upload a model and a data set, post a job, watch it, download the pruned file with a report of what was measured on it.
+"""
+
+
+def create() -> FastAPI:
+    """The whole application; /docs loads nothing from other hosts."""
+    settings().data_dir.mkdir(parents=True, exist_ok=True)
+    app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION)
+    problems.install(app)
+    for noun in (models, datasets, jobs, events, artifacts, methods, health):
+        app.include_router(noun.router)
+    app.include_router(pages.router)
+    return app

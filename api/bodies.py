@@ -1,0 +1,116 @@
+"""Request bodies as streams: limited before they are read, hashed while they are stored."""
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+
+from fastapi import Request
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from api.problems import Problem
+from store.artifacts import Blob, Staged
+
+PIECE = 1 << 20  # written at once, in a thread: small pieces would cost a thread switch each
+MULTIPART = {
+    "multipart/form-data": {
+        "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}
+    },
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+}
+
+
+async def store_body(request: Request, most: int) -> Blob:
+    """The raw body, or the `file` part of a multipart one, as a stored file.
+
+    Raises: Problem 413: more than `most` bytes; 507: the disk is full; 422: empty, or no file part.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most + (1 << 16):
+        raise _too_large(most)
+    stream = request.stream()
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind == b"multipart/form-data":
+        stream = _file_part(stream, options.get(b"boundary", b""))
+    try:
+        return await _store(stream, most)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Problem(507, "the service has no space left for this file") from error
+        raise
+
+
+async def _store(stream: AsyncIterator[bytes], most: int) -> Blob:
+    with Staged() as staged:
+        total, piece = 0, bytearray()
+        async for chunk in stream:
+            total += len(chunk)
+            if total > most:
+                raise _too_large(most)
+            piece += chunk
+            if len(piece) >= PIECE:
+                await asyncio.to_thread(staged.write, piece)
+                piece = bytearray()
+        await asyncio.to_thread(staged.write, piece)
+        if not total:
+            raise Problem(422, "the body is empty: send the file as the raw body, or as the multipart part `file`")
+        return await asyncio.to_thread(staged.keep)
+
+
+async def _file_part(stream: AsyncIterator[bytes], boundary: bytes) -> AsyncIterator[bytes]:
+    """The bytes of the part named `file`; other parts are passed over."""
+    if not boundary:
+        raise Problem(422, "the multipart body names no boundary")
+    part = _Part()
+    parser = MultipartParser(boundary, part.callbacks())  # type: ignore[arg-type]
+    async for chunk in stream:
+        try:
+            parser.write(chunk)
+        except ValueError as error:
+            raise Problem(422, f"the multipart body is damaged: {error}") from error
+        for piece in part.taken():
+            yield piece
+
+
+class _Part:
+    """Collects what the parser finds in the part named `file`."""
+
+    def __init__(self) -> None:
+        self._header = self._value = b""
+        self._is_file = False
+        self._found: list[bytes] = []
+
+    def callbacks(self) -> dict[str, object]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._field,
+            "on_header_value": self._content,
+            "on_header_end": self._header_end,
+            "on_part_data": self._data,
+        }
+
+    def taken(self) -> list[bytes]:
+        found, self._found = self._found, []
+        return found
+
+    def _begin(self) -> None:
+        self._is_file = False
+        self._header = self._value = b""
+
+    def _field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _content(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._is_file = parse_options_header(self._value)[1].get(b"name") == b"file"
+        self._header = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
+            self._found.append(data[start:end])
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(413, f"the file is larger than the {most:,} bytes that are taken", {"Connection": "close"})

@@ -1,0 +1,98 @@
+"""Errors as RFC 9457 problem details: the one place where exceptions meet HTTP."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pruning.errors import DatasetMismatch, InvalidPlan
+from store.errors import Conflict, IdempotencyMismatch, NotFound
+
+log = logging.getLogger(__name__)
+TITLES = {
+    400: "Bad request",
+    401: "Unauthorized",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    411: "Length required",
+    413: "Too large",
+    422: "Not acceptable as it is",
+    500: "Internal error",
+    503: "Not ready",
+    507: "No space left",
+}
+STATUS_OF = {NotFound: 404, Conflict: 409, IdempotencyMismatch: 422, DatasetMismatch: 422}
+PROBLEM = {
+    "description": "Problem details (RFC 9457)",
+    "content": {"application/problem+json": {"example": {"type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job job_1"}}},
+}
+
+
+class Problem(Exception):
+    """An error for the client, made in a route."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, errors: Sequence[Any] = ()) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers, self.errors = status, detail, headers, list(errors)
+
+
+def render(status: int, detail: str, headers: dict[str, str] | None = None, errors: Sequence[Any] = ()) -> JSONResponse:
+    """A problem as a response."""
+    body: dict[str, Any] = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status, "detail": detail}
+    if errors:
+        body["errors"] = list(errors)
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Teach an application to answer all errors as problems."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(InvalidPlan, _invalid_plan)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+    for kind in STATUS_OF:
+        app.add_exception_handler(kind, _expected)
+
+
+def _problem(_: Request, error: Any) -> JSONResponse:
+    return render(error.status, error.detail, error.headers, error.errors)
+
+
+def _invalid_plan(_: Request, error: Any) -> JSONResponse:
+    return render(422, str(error), errors=[{"pointer": f"/plan{error.pointer}", "detail": str(error)}])
+
+
+def _expected(_: Request, error: Any) -> JSONResponse:
+    return render(STATUS_OF[type(error)], str(error))
+
+
+def _invalid_request(_: Request, error: Any) -> JSONResponse:
+    errors = [{"pointer": _pointer(e["loc"]), "detail": _sentence(e)} for e in error.errors()]
+    return render(422, "; ".join(f"{e['pointer'] or 'the body'}: {e['detail']}" for e in errors[:5]), errors=errors)
+
+
+def _pointer(location: Sequence[Any]) -> str:
+    """A JSON pointer into the body; other parts of the request keep their name."""
+    parts = [str(p).replace("~", "~0").replace("/", "~1") for p in location]
+    return "".join(f"/{p}" for p in (parts[1:] if parts[:1] == ["body"] else parts))
+
+
+def _sentence(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _http(_: Request, error: Any) -> JSONResponse:
+    return render(error.status_code, str(error.detail), error.headers)
+
+
+def _unexpected(request: Request, error: Any) -> JSONResponse:
+    log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return render(500, "an error in the service itself; it has been logged")

@@ -1,0 +1,73 @@
+"""What a job delivered: files, and the report among them."""
+
+from pathlib import PurePosixPath
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from api.auth import Owner
+from api.deps import Read
+from api.problems import PROBLEM
+from api.pages import report_page
+from pruning.report import Report
+from store import artifacts, jobs
+from store.tables import Artifact
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses={404: PROBLEM})
+TYPES = {".json": "application/json", ".html": "text/html", ".onnx": "application/octet-stream"}
+
+
+class ArtifactOut(BaseModel):
+    """A file; its ETag is its sha256."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    job_id: str
+    name: str
+    sha256: str
+    bytes: int
+
+    @computed_field
+    @property
+    def url(self) -> str:
+        """Where to get it."""
+        return f"/v1/jobs/{self.job_id}/artifacts/{self.name}"
+
+
+class ArtifactList(BaseModel):
+    """All files of a job."""
+
+    items: list[ArtifactOut]
+
+
+@router.get("/artifacts", response_model=ArtifactList)
+def listing(session: Read, owner: Owner, job_id: str) -> ArtifactList:
+    """The files; empty until the job has succeeded."""
+    job = jobs.get(session, owner, job_id)
+    return ArtifactList(items=[ArtifactOut.model_validate(f) for f in jobs.files(session, job.id)])
+
+
+@router.get("/artifacts/{name}", response_class=FileResponse)
+def download(session: Read, owner: Owner, job_id: str, name: str) -> Response:
+    """One file; Range works."""
+    return _send(jobs.file(session, jobs.get(session, owner, job_id), name))
+
+
+@router.get("/report", response_model=Report, responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}})
+def report(request: Request, session: Read, owner: Owner, job_id: str) -> Response:
+    """The report as JSON; as a page with `Accept: text/html`."""
+    file = jobs.file(session, jobs.get(session, owner, job_id), "report.json")
+    if "text/html" not in request.headers.get("accept", ""):
+        return _send(file)
+    content = artifacts.path(file.sha256).read_bytes()
+    return HTMLResponse(report_page(Report.model_validate_json(content), job_id))
+
+
+def _send(file: Artifact) -> FileResponse:
+    return FileResponse(
+        artifacts.path(file.sha256),
+        media_type=TYPES.get(PurePosixPath(file.name).suffix, "application/octet-stream"),
+        filename=file.name,
+        headers={"ETag": f'"{file.sha256}"'},
+    )

@@ -1,0 +1,116 @@
+"""Events of a job: pages, or a stream; and its metrics."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel, ConfigDict
+
+from api.auth import Owner
+from api.deps import Limit, Read
+from api.problems import PROBLEM
+from api.routes.uploads import Time
+from store import events, jobs
+from store.database import reading
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], responses={404: PROBLEM})
+POLL_SECONDS = 0.5
+KEEP_ALIVE_POLLS = 30
+BATCH = 200
+
+
+class EventOut(BaseModel):
+    """Something that happened; seq counts from 1 without gaps."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    seq: int
+    at: Time
+    kind: str
+    data: dict[str, Any]
+
+
+class EventPage(BaseModel):
+    """Events, oldest first; go on with ?after=next_cursor."""
+
+    items: list[EventOut]
+    next_cursor: int | None
+
+
+class MetricsOut(BaseModel):
+    """Series of equal length; null where a round has no such number. step 0 is the dense net."""
+
+    step: list[int]
+    phase: list[str]
+    round: list[int]
+    loss: list[float | None]
+    accuracy: list[float | None]
+    accuracy_pruned: list[float | None]
+    primal: list[float | None]
+    dual: list[float | None]
+    rho: list[float | None]
+
+
+@router.get(
+    "/events",
+    response_model=EventPage,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+def listing(
+    request: Request,
+    owner: Owner,
+    job_id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Limit = 100,
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> Response:
+    """A page; or, with `Accept: text/event-stream`, all events as they happen until the job has ended."""
+    with reading() as session:
+        jobs.get(session, owner, job_id)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            stream = _stream(owner, job_id, after if last_event_id is None else last_event_id)
+            headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+            return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        found = events.after(session, job_id, after, limit + 1)
+        items = [EventOut.model_validate(e) for e in found[:limit]]
+    page = EventPage(items=items, next_cursor=items[-1].seq if len(found) > limit else None)
+    return JSONResponse(page.model_dump(mode="json"))
+
+
+@router.get("/metrics", response_model=MetricsOut)
+def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
+    """One entry for each round."""
+    jobs.get(session, owner, job_id)
+    rows = events.metrics(session, job_id)
+    named = ("loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho")
+    series = {name: [row.values.get(name) for row in rows] for name in named}
+    return MetricsOut(
+        step=[r.step for r in rows], phase=[r.phase for r in rows], round=[r.round for r in rows], **series
+    )
+
+
+async def _stream(owner: str, job_id: str, seq: int) -> AsyncIterator[bytes]:
+    silent = 0
+    while True:
+        found, has_ended = await run_in_threadpool(_next, owner, job_id, seq)
+        for event in found:
+            seq, silent = event.seq, 0
+            yield format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.seq))
+        if has_ended and len(found) < BATCH:
+            return
+        silent += 1
+        if silent % KEEP_ALIVE_POLLS == 0:
+            yield format_sse_event(comment="still there")
+        if len(found) < BATCH:
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _next(owner: str, job_id: str, seq: int) -> tuple[list[EventOut], bool]:
+    """The status is read first: events that come between the two reads are sent with the next look."""
+    with reading() as session:
+        has_ended = jobs.get(session, owner, job_id).status in jobs.ENDED
+        return [EventOut.model_validate(e) for e in events.after(session, job_id, seq, BATCH)], has_ended

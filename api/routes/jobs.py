@@ -1,0 +1,161 @@
+"""Jobs."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy.orm import Session
+
+from api.auth import Owner
+from api.deps import Cursor, Limit, Read
+from api.problems import PROBLEM
+from api.routes.uploads import Time, require_ready
+from pruning.analysis import Analysis, DatasetSummary, check_fit
+from pruning.budgets import settle
+from pruning.plan import Plan
+from store import jobs, uploads
+from store.database import writing
+from store.queue import sender
+from store.tables import Dataset, Job, Model
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses={404: PROBLEM})
+Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+Label = Annotated[str, Field(pattern=r"^[\w.:/-]{1,63}$")]
+
+
+class JobIn(BaseModel):
+    """What to prune, with what, and how; a plan needs a budget and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model_id: str = Field(examples=["mdl_0199c5f1a2b3c4d5e6f7a8b9"])
+    dataset_id: str = Field(examples=["dat_0199c5f1a2b3c4d5e6f7a8b9"])
+    plan: Plan = Field(examples=[{"budget": {"pruning_rate": 20}}])
+    name: str | None = Field(None, max_length=255, examples=["LeNet-5 at 20x"])
+    labels: list[Label] = Field([], max_length=20, examples=[["trial"]])
+
+
+class JobOut(BaseModel):
+    """A job as it stands."""
+
+    model_config = ConfigDict(from_attributes=True, protected_namespaces=())
+
+    id: str
+    name: str | None
+    labels: list[str]
+    model_id: str
+    dataset_id: str
+    plan: dict[str, Any]
+    status: Status
+    phase: str | None = Field(description="import, baseline, admm, prune, retrain, verify, measure or report.")
+    progress: float = Field(description="0 to 1.")
+    round: int | None
+    eta_seconds: float | None
+    attempt: int = Field(description="How often a worker has begun or taken over.")
+    queue_position: int | None = Field(None, description="1 is next.")
+    goal_met: bool | None
+    error: str | None = Field(description="Why it failed.")
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return json.loads(value) if isinstance(value, str) else value
+
+
+class JobPage(BaseModel):
+    """A page of jobs, newest first."""
+
+    items: list[JobOut]
+    next_cursor: str | None
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobOut,
+    responses={200: {"description": "The job of this Idempotency-Key", "model": JobOut}, 409: PROBLEM, 422: PROBLEM},
+)
+def create(
+    body: JobIn, response: Response, owner: Owner, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
+) -> JobOut:
+    """Queue a job. The plan is held against the model's analysis now, not an hour later."""
+    request = _request(body, idempotency_key)
+    with writing() as session:
+        _check(session, owner, body)
+        job, is_new = jobs.create(session, owner, request)
+        result = _out(session, job)
+    if is_new:
+        sender.wake("job", job.id)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return result
+
+
+@router.get("", response_model=JobPage)
+def listing(
+    session: Read,
+    owner: Owner,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    status: Status | None = None,
+    model_id: str | None = None,
+    label: Label | None = None,
+) -> JobPage:
+    """Your jobs, newest first."""
+    page = jobs.listing(session, owner, limit, cursor, status, model_id, label)
+    return JobPage(items=[_out(session, job) for job in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{job_id}", response_model=JobOut)
+def get(session: Read, owner: Owner, job_id: str) -> JobOut:
+    """One job."""
+    return _out(session, jobs.get(session, owner, job_id))
+
+
+@router.post("/{job_id}/cancel", response_model=JobOut, responses={409: PROBLEM})
+def cancel(owner: Owner, job_id: str) -> JobOut:
+    """End a job. A running one is `cancelling` until its process is gone, within seconds."""
+    with writing() as session:
+        return _out(session, jobs.cancel(session, owner, job_id))
+
+
+@router.post("/{job_id}/retry", response_model=JobOut, responses={409: PROBLEM})
+def retry(owner: Owner, job_id: str) -> JobOut:
+    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    with writing() as session:
+        result = _out(session, jobs.retry(session, owner, job_id))
+    sender.wake("job", job_id)
+    return result
+
+
+def _check(session: Session, owner: str, body: JobIn) -> None:
+    """Raises: NotFound, Problem 409 or 422, InvalidPlan, DatasetMismatch."""
+    model = uploads.get(session, Model, owner, body.model_id)
+    dataset = uploads.get(session, Dataset, owner, body.dataset_id)
+    require_ready(model)
+    require_ready(dataset)
+    analysis = Analysis.model_validate(model.analysis)
+    settle(body.plan, analysis.layers)
+    check_fit(analysis, DatasetSummary.model_validate(dataset.summary))
+
+
+def _request(body: JobIn, key: str | None) -> jobs.Request:
+    canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True)
+    return jobs.Request(
+        body.model_id,
+        body.dataset_id,
+        body.plan.model_dump(mode="json", exclude_none=True),
+        body.name,
+        body.labels,
+        key,
+        hashlib.sha256(canonical.encode()).hexdigest(),
+    )
+
+
+def _out(session: Session, job: Job) -> JobOut:
+    return JobOut.model_validate(job).model_copy(update={"queue_position": jobs.queue_position(session, job)})

@@ -1,0 +1,93 @@
+"""Models."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from pydantic import BaseModel
+
+from api.auth import Owner
+from api.bodies import MULTIPART, store_body
+from api.deps import Cursor, Limit, Read, Write
+from api.problems import PROBLEM
+from api.routes.uploads import UploadOut, content, require_ready
+from pruning.analysis import Analysis
+from store import models, uploads
+from store.artifacts import Blob
+from store.database import writing
+from store.pages import Page
+from store.queue import sender
+from store.settings import settings
+from store.tables import Model
+
+router = APIRouter(prefix="/v1/models", tags=["models"], responses={404: PROBLEM})
+
+
+class ModelOut(UploadOut):
+    """An uploaded model."""
+
+
+class ModelPage(BaseModel):
+    """A page of models, newest first."""
+
+    items: list[ModelOut]
+    next_cursor: str | None
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=ModelOut,
+    responses={200: {"description": "The same bytes were there already", "model": ModelOut}, 413: PROBLEM, 422: PROBLEM},
+    openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
+)
+async def upload(
+    request: Request, response: Response, owner: Owner, name: Annotated[str, Query(max_length=255)] = "model.onnx"
+) -> Model:
+    """Upload an ONNX file as the raw body (`curl -T model.onnx -X POST`), or as the multipart part `file`."""
+    blob = await store_body(request, settings().max_model_bytes)
+    row, is_new = await run_in_threadpool(_add, owner, name, blob)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/models/{row.id}"
+    return row
+
+
+@router.get("", response_model=ModelPage)
+def listing(session: Read, owner: Owner, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
+    """Your models, newest first."""
+    return uploads.listing(session, Model, owner, limit, cursor)
+
+
+@router.get("/{model_id}", response_model=ModelOut)
+def get(session: Read, owner: Owner, model_id: str) -> Model:
+    """One model."""
+    return uploads.get(session, Model, owner, model_id)
+
+
+@router.get("/{model_id}/analysis", response_model=Analysis, responses={409: PROBLEM, 422: PROBLEM})
+def analysis(session: Read, owner: Owner, model_id: str) -> dict[str, object]:
+    """What can be pruned in it."""
+    row = uploads.get(session, Model, owner, model_id)
+    require_ready(row)
+    return row.analysis or {}
+
+
+@router.get("/{model_id}/content")
+def download(session: Read, owner: Owner, model_id: str) -> FileResponse:
+    """The file as it came."""
+    return content(uploads.get(session, Model, owner, model_id), ".onnx")
+
+
+@router.delete("/{model_id}", status_code=204, responses={409: PROBLEM})
+def delete(session: Write, owner: Owner, model_id: str) -> None:
+    """Remove a model that no job uses."""
+    uploads.delete(session, Model, owner, model_id)
+
+
+def _add(owner: str, name: str, blob: Blob) -> tuple[Model, bool]:
+    with writing() as session:
+        row, is_new = models.add(session, owner, name, blob)
+    if is_new:
+        sender.wake("model", row.id)
+    return row, is_new

@@ -1,0 +1,159 @@
+"""The service from Python: upload, prune, wait, download."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+POLL_SECONDS = 0.5
+ENDED = ("succeeded", "failed", "cancelled")
+PIECE = 1 << 20
+
+
+class SecateurError(Exception):
+    """The service refused, or a job failed. status: the HTTP status, None where there was none."""
+
+    def __init__(self, message: str, status: int | None = None, errors: list[dict[str, str]] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.errors = errors or []
+
+
+class Secateur:
+    """A connection to the service at `url`; `key` where it asks for one."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", key: str | None = None, timeout: float = 60) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+    def prune(
+        self,
+        model: str | Path,
+        data: str | Path,
+        rate: float | None = None,
+        plan: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **preprocess: Any,
+    ) -> "Job":
+        """Upload both files, wait until they are examined, and post a job.
+
+        Args: rate: pruning rate, 20 keeps a twentieth of the weights; plan: instead, or for everything else;
+        preprocess: scale, mean and std of the examples.
+        Raises: SecateurError: a file was rejected, or the plan does not fit; the message says why.
+        """
+        plan = dict(plan or {})
+        if rate is not None:
+            plan["budget"] = {"pruning_rate": rate}
+        model_id = self.upload_model(model)["id"]
+        return self.submit(model_id, self.upload_dataset(data, **preprocess)["id"], plan, name)
+
+    def upload_model(self, path: str | Path) -> dict[str, Any]:
+        """Upload an ONNX file and wait until it is ready. Raises: SecateurError."""
+        return self._upload("models", Path(path), {})
+
+    def upload_dataset(self, path: str | Path, **preprocess: Any) -> dict[str, Any]:
+        """Upload a data set and wait until it is ready; preprocess: scale, mean, std. Raises: SecateurError."""
+        return self._upload("datasets", Path(path), preprocess)
+
+    def submit(self, model_id: str, dataset_id: str, plan: Mapping[str, Any], name: str | None = None) -> "Job":
+        """Post a job on what is uploaded; safe to repeat after a broken connection. Raises: SecateurError."""
+        body = {"model_id": model_id, "dataset_id": dataset_id, "plan": dict(plan), "name": name}
+        state = self.request("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": uuid.uuid4().hex}).json()
+        return Job(self, state)
+
+    def job(self, job_id: str) -> "Job":
+        """A job by its id. Raises: SecateurError."""
+        return Job(self, self.request("GET", f"/v1/jobs/{job_id}").json())
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request; an error of the service is raised as SecateurError with its sentence."""
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise SecateurError(f"the service at {self._http.base_url} does not answer: {error}") from error
+        if response.is_error:
+            raise _refusal(response)
+        return response
+
+    def download(self, path: str, target: Path) -> None:
+        """Stream a file to disk."""
+        with self._http.stream("GET", path) as response:
+            if response.is_error:
+                response.read()
+                raise _refusal(response)
+            with target.open("wb") as file:
+                for piece in response.iter_bytes(PIECE):
+                    file.write(piece)
+
+    def _upload(self, noun: str, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+        size = {"Content-Length": str(path.stat().st_size)}
+        parameters = {"name": path.name, **options}
+        row = self.request("POST", f"/v1/{noun}", params=parameters, content=_pieces(path), headers=size).json()
+        while row["status"] == "validating":
+            time.sleep(POLL_SECONDS)
+            row = self.request("GET", f"/v1/{noun}/{row['id']}").json()
+        if row["status"] == "rejected":
+            raise SecateurError(f"{path} was rejected: {'; '.join(row['problems'])}")
+        return row
+
+
+class Job:
+    """A job; `state` is what the service last said of it."""
+
+    def __init__(self, service: Secateur, state: dict[str, Any]) -> None:
+        self._service = service
+        self.state = state
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.state["id"]
+
+    def refresh(self) -> "Job":
+        """Ask the service."""
+        self.state = self._service.request("GET", f"/v1/jobs/{self.id}").json()
+        return self
+
+    def wait(self, on_update: Callable[["Job"], None] | None = None) -> "Job":
+        """Wait for the end; on_update is called after every look. Raises: SecateurError: it failed or was cancelled."""
+        while self.refresh().state["status"] not in ENDED:
+            if on_update:
+                on_update(self)
+            time.sleep(POLL_SECONDS)
+        if on_update:
+            on_update(self)
+        if self.state["status"] != "succeeded":
+            raise SecateurError(f"job {self.id} {self.state['status']}: {self.state['error'] or ''}".rstrip(": "))
+        return self
+
+    def cancel(self) -> "Job":
+        """Ask for its end. Raises: SecateurError: it has ended already."""
+        self.state = self._service.request("POST", f"/v1/jobs/{self.id}/cancel").json()
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """The report. Raises: SecateurError: there is none yet."""
+        return self._service.request("GET", f"/v1/jobs/{self.id}/report").json()
+
+    def download(self, name: str, folder: str | Path) -> Path:
+        """Download one file, such as pruned.onnx; returns where it is. Raises: SecateurError."""
+        target = Path(folder) / name
+        self._service.download(f"/v1/jobs/{self.id}/artifacts/{name}", target)
+        return target
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _refusal(response: httpx.Response) -> SecateurError:
+    try:
+        body = response.json()
+    except ValueError:
+        body = {"detail": f"the service answered {response.status_code}"}
+    return SecateurError(body["detail"], response.status_code, body.get("errors"))

@@ -1,0 +1,99 @@
+"""python -m pruning MODEL DATA --rate 20 --out DIR: a pruning job without any service."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pruning.analysis import Preprocess
+from pruning.errors import PruningError
+from pruning.listener import Metric, Phase
+from pruning.methods.problem import Checkpoint
+from pruning.pipeline import Order, prune
+from pruning.plan import Plan
+
+
+class Terminal:
+    """Prints phases and rounds to standard error."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def phase(self, name: Phase, progress: float) -> None:
+        """A line for each phase."""
+        self._print(f"{name} ...")
+
+    def progress(self, progress: float) -> None:
+        """Rounds are enough here."""
+
+    def metric(self, metric: Metric) -> None:
+        """A line for each round."""
+        values = "  ".join(f"{k} {v:.4g}" for k, v in metric.values.items())
+        self._print(f"{metric.phase} {metric.round:>3}  {values}")
+
+    def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
+        """Nothing to resume from here."""
+
+    def should_stop(self) -> bool:
+        """Ctrl-C ends the process."""
+        return False
+
+    def _print(self, text: str) -> None:
+        print(f"{time.monotonic() - self.started:7.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 the job failed, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        order = Order(options.model.read_bytes(), options.data, _plan(options), preprocess=_preprocess(options))
+        delivery = prune(order, Terminal())
+    except (PruningError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"error: {'.'.join(map(str, problem['loc'])) or 'plan'}: {problem['msg']}", file=sys.stderr)
+        return 2
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, content in delivery.files.items():
+        (options.out / name).write_bytes(content)
+    print(delivery.report.headline)
+    print(f"written to {options.out}: {', '.join(delivery.files)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pruning", description="Prune an ONNX model and retrain it.")
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("data", type=Path, help="npz file with x_train, y_train, x_test, y_test")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: out)")
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument("--rate", type=float, help="pruning rate: 20 keeps a twentieth of the weights")
+    goal.add_argument("--sparsity", type=float, help="share of zeros: 0.95 keeps a twentieth")
+    parser.add_argument("--plan", type=Path, help="JSON file with a plan; --rate and --sparsity replace its budget")
+    parser.add_argument("--scale", type=float, default=1.0, help="examples become (x * scale - mean) / std")
+    parser.add_argument("--mean", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--std", type=float, nargs="+", default=[1.0])
+    return parser
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    plan = json.loads(options.plan.read_text()) if options.plan else {}
+    if options.rate is not None:
+        plan["budget"] = {"pruning_rate": options.rate}
+    if options.sparsity is not None:
+        plan["budget"] = {"sparsity": options.sparsity}
+    return Plan.model_validate(plan)
+
+
+def _preprocess(options: argparse.Namespace) -> Preprocess:
+    return Preprocess(scale=options.scale, mean=tuple(options.mean), std=tuple(options.std))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

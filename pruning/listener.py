@@ -1,0 +1,41 @@
+"""Whom the pipeline tells how a job goes: the command line, the worker, a test."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pruning.methods.problem import Checkpoint
+
+Phase = Literal[
+    "import", "baseline", "admm", "prune", "retrain", "quantize", "remove", "pack", "verify", "measure", "report"
+]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Numbers of one round. step counts rounds over the whole job: 0 is the dense net, then ADMM, then retraining."""
+
+    step: int
+    phase: Phase
+    round: int
+    values: Mapping[str, float]
+
+
+class Listener(Protocol):
+    """progress is the share of the job that is done, 0 to 1."""
+
+    def phase(self, name: Phase, progress: float) -> None:
+        """A part of the job begins."""
+
+    def progress(self, progress: float) -> None:
+        """Called after every training step: must be cheap."""
+
+    def metric(self, metric: Metric) -> None:
+        """A round has ended."""
+
+    def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
+        """A point to go on from; make() copies the tensors."""
+
+    def should_stop(self) -> bool:
+        """Asked after every training step; True ends the job with Cancelled."""
+        ...

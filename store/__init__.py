@@ -1,0 +1,1 @@
+"""The only SQL and the only paths: rows, artifacts and the queue."""

@@ -1,0 +1,35 @@
+"""Data sets."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store.artifacts import Blob
+from store.tables import Dataset, new_id
+
+
+def add(
+    session: Session, owner: str, name: str, blob: Blob, format: str, preprocess: Mapping[str, Any]
+) -> tuple[Dataset, bool]:
+    """The owner's data set with this content, format and preprocessing, and whether it is new."""
+    reading = hashlib.sha256(json.dumps([format, preprocess], sort_keys=True).encode()).hexdigest()
+    query = select(Dataset).where(Dataset.owner == owner, Dataset.sha256 == blob.sha256, Dataset.reading == reading)
+    if found := session.scalar(query):
+        return found, False
+    row = Dataset(
+        id=new_id("dat"),
+        owner=owner,
+        name=name,
+        sha256=blob.sha256,
+        bytes=blob.bytes,
+        format=format,
+        preprocess=dict(preprocess),
+        reading=reading,
+    )
+    session.add(row)
+    session.flush()
+    return row, True

@@ -1,0 +1,278 @@
+"""Jobs: the row is the truth, every transition is one compare-and-set."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session
+
+from store import artifacts, events
+from store.artifacts import Blob
+from store.clock import now
+from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
+from store.pages import Page, page
+from store.settings import settings
+from store.tables import Artifact, Job, new_id
+
+MOVES: dict[str, tuple[str, ...]] = {
+    "running": ("queued",),
+    "succeeded": ("running",),
+    "failed": ("running",),
+    "cancelling": ("running",),
+    "cancelled": ("queued", "cancelling"),
+    "queued": ("running", "failed", "cancelled"),
+}
+ENDED = ("succeeded", "failed", "cancelled")
+LOST = "its process or its worker was lost {} times; the last time: {}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks for."""
+
+    model_id: str
+    dataset_id: str
+    plan: Mapping[str, Any]
+    name: str | None = None
+    labels: Sequence[str] = ()
+    idempotency_key: str | None = None
+    body_hash: str | None = None
+
+
+def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
+    """A queued job, and whether it is new: the same Idempotency-Key gives the same job.
+
+    Raises: IdempotencyMismatch: the key was used with another body.
+    """
+    if found := _same_key(session, owner, request):
+        return found, False
+    job = Job(
+        id=new_id("job"),
+        owner=owner,
+        name=request.name,
+        labels=json.dumps(list(request.labels)),
+        model_id=request.model_id,
+        dataset_id=request.dataset_id,
+        plan=dict(request.plan),
+        idempotency_key=request.idempotency_key,
+        body_hash=request.body_hash,
+    )
+    session.add(job)
+    session.flush()
+    events.append(session, job.id, "status", {"status": "queued"})
+    session.refresh(job)
+    return job, True
+
+
+def get(session: Session, owner: str, job_id: str) -> Job:
+    """Raises: NotFound: no such job of this owner."""
+    job = session.get(Job, job_id)
+    if job is None or job.owner != owner:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def listing(
+    session: Session, owner: str, limit: int, cursor: str | None, status: str | None, model_id: str | None, label: str | None
+) -> Page[Job]:
+    """The owner's jobs, newest first."""
+    query = select(Job).where(Job.owner == owner)
+    if status:
+        query = query.where(Job.status == status)
+    if model_id:
+        query = query.where(Job.model_id == model_id)
+    if label:
+        query = query.where(Job.labels.contains(json.dumps(label), autoescape=True))
+    return page(session, query, Job.id, limit, cursor)
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """1 for the job that is next; None for a job that does not wait."""
+    if job.status != "queued":
+        return None
+    ahead = select(func.count()).select_from(Job).where(Job.status == "queued", Job.id < job.id)
+    return (session.scalar(ahead) or 0) + 1
+
+
+def claim(session: Session, job_id: str, worker: str) -> Job | None:
+    """Take a queued job; None if it is not queued any more: two workers cannot both win."""
+    values = {
+        "attempt": Job.attempt + 1,
+        "worker": worker,
+        "lease_until": now() + settings().lease_seconds,
+        "started_at": func.coalesce(Job.started_at, now()),
+        "eta_seconds": None,
+    }
+    return _move(session, job_id, "running", values, {"worker": worker})
+
+
+def heartbeat(session: Session, job_id: str, attempt: int) -> str | None:
+    """Hold the lease on; returns the status, or None if another attempt has the job."""
+    query = update(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(("running", "cancelling")))
+    return session.scalar(query.values(lease_until=now() + settings().lease_seconds).returning(Job.status))
+
+
+def progress(session: Session, job_id: str, attempt: int, values: Mapping[str, Any]) -> None:
+    """Set phase, progress, round, eta_seconds of a running attempt.
+
+    Raises: Fenced: another attempt has the job, or it is being cancelled.
+    """
+    query = update(Job).where(_running(job_id, attempt)).values(**values)
+    if session.scalar(query.returning(Job.id)) is None:
+        raise Fenced
+
+
+def save_checkpoint(session: Session, job_id: str, attempt: int, blob: Blob) -> str | None:
+    """Name a stored checkpoint; returns the hash of the one before, to be removed after the commit.
+
+    Raises: Fenced.
+    """
+    before = session.scalar(select(Job.checkpoint).where(_running(job_id, attempt)))
+    progress(session, job_id, attempt, {"checkpoint": blob.sha256})
+    return before if before != blob.sha256 else None
+
+
+def succeed(session: Session, job_id: str, attempt: int, files: Mapping[str, Blob], goal_met: bool) -> None:
+    """Publish the files and end the job, in one guarded transaction.
+
+    Raises: Fenced.
+    """
+    checkpoint = session.scalar(select(Job.checkpoint).where(Job.id == job_id))
+    values = _ended() | {"progress": 1.0, "eta_seconds": 0.0, "goal_met": goal_met, "checkpoint": None, "error": None}
+    if _move(session, job_id, "succeeded", values, {}, attempt) is None:
+        raise Fenced
+    for name, blob in files.items():
+        session.add(Artifact(job_id=job_id, name=name, sha256=blob.sha256, bytes=blob.bytes))
+    session.flush()
+    artifacts.drop_unused(session, checkpoint)
+
+
+def fail(session: Session, job_id: str, attempt: int, error: str) -> None:
+    """End the job with a reason. Nothing happens if another attempt has it."""
+    _move(session, job_id, "failed", _ended() | {"error": error}, {"error": error}, attempt)
+
+
+def lose(session: Session, job_id: str, attempt: int, reason: str) -> None:
+    """The process of this attempt is gone: queue the job again from its checkpoint, or fail it after too many times."""
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None or job.attempt != attempt:
+        return
+    if job.status == "cancelling":
+        _move(session, job_id, "cancelled", _ended(), {}, attempt)
+    elif job.crashes + 1 >= settings().max_attempts:
+        error = LOST.format(job.crashes + 1, reason)
+        _move(session, job_id, "failed", _ended() | {"error": error, "crashes": job.crashes + 1}, {"error": error}, attempt)
+    else:
+        hand_back(session, job_id, attempt, reason, crashes=job.crashes + 1)
+
+
+def hand_back(session: Session, job_id: str, attempt: int, reason: str, crashes: int | None = None) -> None:
+    """Queue a running job again, to go on from its checkpoint."""
+    values: dict[str, Any] = {"lease_until": None, "worker": None, "eta_seconds": None, "woken_at": now()}
+    if crashes is not None:
+        values["crashes"] = crashes
+    _move(session, job_id, "queued", values, {"reason": reason}, attempt, only=("running",))
+
+
+def cancel(session: Session, owner: str, job_id: str) -> Job:
+    """Cancel at once where nothing runs, else ask the worker to.
+
+    Raises: Conflict: the job has ended.
+    """
+    get(session, owner, job_id)
+    job = _move(session, job_id, "cancelled", _ended(), {}, only=("queued",)) or _move(session, job_id, "cancelling", {}, {})
+    if job is None:
+        job = get(session, owner, job_id)
+        if job.status != "cancelling":
+            raise Conflict(f"job {job_id} is {job.status}; it cannot be cancelled")
+    return job
+
+
+def confirm_cancelled(session: Session, job_id: str, attempt: int) -> None:
+    """The process of a job that is being cancelled is gone."""
+    _move(session, job_id, "cancelled", _ended(), {}, attempt)
+
+
+def retry(session: Session, owner: str, job_id: str) -> Job:
+    """Queue a failed or cancelled job again; it goes on from its checkpoint.
+
+    Raises: Conflict: the job has not failed and was not cancelled.
+    """
+    status = get(session, owner, job_id).status
+    values = {"crashes": 0, "error": None, "finished_at": None, "woken_at": now(), "lease_until": None}
+    job = _move(session, job_id, "queued", values, {"reason": "retry"}, only=("failed", "cancelled"))
+    if job is None:
+        raise Conflict(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
+    return job
+
+
+def take_back(session: Session) -> None:
+    """Queue the jobs whose worker has been silent for longer than its lease."""
+    query = select(Job).where(Job.status.in_(("running", "cancelling")), Job.lease_until < now()).limit(100)
+    for job in list(session.scalars(query)):
+        lose(session, job.id, job.attempt, f"worker {job.worker} was silent for longer than its lease")
+
+
+def overdue(session: Session) -> list[str]:
+    """Queued jobs whose wake-up may be lost; they count as woken now."""
+    waited = Job.woken_at < now() - settings().sweep_seconds
+    query = select(Job.id).where(Job.status == "queued", waited).order_by(Job.id).limit(1000)
+    ids = list(session.scalars(query))
+    session.execute(update(Job).where(Job.id.in_(ids)).values(woken_at=now()))
+    return ids
+
+
+def files(session: Session, job_id: str) -> list[Artifact]:
+    """What the job delivered."""
+    return list(session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)))
+
+
+def file(session: Session, job: Job, name: str) -> Artifact:
+    """One delivered file.
+
+    Raises: NotFound: the job has no such file, or not yet.
+    """
+    if row := session.get(Artifact, (job.id, name)):
+        return row
+    why = "" if job.status == "succeeded" else f": it is {job.status}, files are there when it has succeeded"
+    raise NotFound(f"job {job.id} has no file {name}{why}")
+
+
+def _move(
+    session: Session,
+    job_id: str,
+    to: str,
+    values: Mapping[str, Any],
+    event: Mapping[str, Any],
+    attempt: int | None = None,
+    only: Sequence[str] | None = None,
+) -> Job | None:
+    """One compare-and-set, and its event; None if the status, or the attempt, is another."""
+    query = update(Job).where(Job.id == job_id, Job.status.in_(only or MOVES[to]))
+    if attempt is not None:
+        query = query.where(Job.attempt == attempt)
+    moved = session.scalar(query.values(status=to, **values).returning(Job.id))
+    if moved is None:
+        return None
+    events.append(session, job_id, "status", {"status": to, **event})
+    return session.get(Job, job_id, populate_existing=True)
+
+
+def _running(job_id: str, attempt: int) -> ColumnElement[bool]:
+    return (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == "running")
+
+
+def _ended() -> dict[str, Any]:
+    return {"finished_at": now(), "lease_until": None, "worker": None, "eta_seconds": None}
+
+
+def _same_key(session: Session, owner: str, request: Request) -> Job | None:
+    if request.idempotency_key is None:
+        return None
+    query = select(Job).where(Job.owner == owner, Job.idempotency_key == request.idempotency_key)
+    found = session.scalar(query)
+    if found is not None and found.body_hash != request.body_hash:
+        raise IdempotencyMismatch
+    return found

@@ -1,0 +1,33 @@
+"""python -m store.migrate: bring the database to the newest schema. Safe to run from several processes at once."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+
+from store.database import engine
+from store.settings import settings
+
+LOCK = 0x5EC47E  # any number of our own: PostgreSQL lets one migration run at a time
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that this database lacks."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def main() -> None:
+    """Migrate the database of the settings."""
+    settings().data_dir.mkdir(parents=True, exist_ok=True)
+    with engine().begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        upgrade(connection)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The queue: Celery messages that carry an id and nothing else. The row is the truth; a message is a wake-up.
+
+A message lost or doubled changes nothing: workers claim rows, and the sweeper sends again what waits too long.
+"""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from store.settings import settings
+
+JOBS, LIGHT = "jobs", "light"
+TASKS = {"job": ("worker.run_job", JOBS), "model": ("worker.inspect_model", LIGHT), "dataset": ("worker.inspect_dataset", LIGHT)}
+log = logging.getLogger(__name__)
+
+
+def make_celery() -> Celery:
+    """The Celery application of senders and workers."""
+    app = Celery("secateur", broker=settings().broker, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,  # results are rows; a result backend would be a second truth
+        task_routes={task: {"queue": queue} for task, queue in TASKS.values()},
+        # A running task is delivered again when this time has passed: longer than any task. Never use eta beyond it.
+        broker_transport_options={
+            "visibility_timeout": settings().job_seconds * 2,
+            "socket_connect_timeout": 2,
+            "socket_timeout": 30,
+            "socket_keepalive": not settings().broker.startswith("redis+socket"),
+            "health_check_interval": 10,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker outlives its broker for however long
+        broker_connection_timeout=2,
+        task_publish_retry=False,  # a POST does not wait for the broker: the sweeper sends again
+        task_serializer="json",
+        accept_content=["json"],
+    )
+    return app
+
+
+class Sender:
+    """Sends wake-ups over one Celery application, made on first use."""
+
+    def __init__(self) -> None:
+        self._app: Celery | None = None
+
+    def wake(self, kind: str, id: str) -> bool:
+        """Tell the workers of a row; False where the broker is away, which only delays."""
+        if self._app is None:
+            self._app = make_celery()
+        task, queue = TASKS[kind]
+        try:
+            self._app.send_task(task, args=[id], queue=queue)
+        except (OperationalError, OSError) as error:
+            log.warning("no wake-up for %s %s, the sweeper will send it: %s", kind, id, error)
+            return False
+        return True
+
+    def ping(self) -> Any:
+        """Raises: OperationalError, OSError: the broker is away."""
+        if self._app is None:
+            self._app = make_celery()
+        with self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+
+
+sender = Sender()

@@ -1,0 +1,59 @@
+"""Settings of the whole service, from SECATEUR_... variables."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIB = 2**30
+
+
+class Settings(BaseSettings):
+    """Read once a process. Empty URLs mean the embedded default inside the data folder."""
+
+    model_config = SettingsConfigDict(env_prefix="SECATEUR_", frozen=True)
+
+    data_dir: Path = Field(Path(".secateur"), description="Everything that the service keeps on disk.")
+    database_url: str = Field("", description="postgresql+psycopg://... ; empty: SQLite in the data folder.")
+    broker_url: str = Field("", description="redis://... ; empty: a Valkey server in the data folder, started by `make up`.")
+    artifacts_url: str = Field("", description="A folder; empty: `artifacts` in the data folder.")
+    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback only with AUTH.")
+    port: int | None = Field(None, ge=0, le=65535, description="Empty: 8000, or the next free port in `make up`.")
+    auth: bool = Field(False, description="Ask for API keys (python -m store.keys create NAME).")
+    max_model_bytes: int = Field(2_000_000_000, description="Largest model; more is refused with 413.")
+    max_dataset_bytes: int = Field(8 * GIB, description="Largest data set file.")
+    max_dataset_memory: int = Field(32 * GIB, description="Largest data set in memory, decompressed.")
+    job_memory_bytes: int = Field(16 * GIB, description="Most memory of a job's process.")
+    job_seconds: int = Field(24 * 3600, description="Longest run of one attempt of a job.")
+    inspect_memory_bytes: int = Field(8 * GIB, description="Most memory of the process that vets an upload.")
+    inspect_seconds: int = Field(300, description="Longest vetting of an upload.")
+    max_attempts: int = Field(3, description="Times a job may crash its process, or lose its worker, before it fails.")
+    lease_seconds: float = Field(30, gt=0, description="A worker silent for so long has lost its job.")
+    sweep_seconds: float = Field(10, gt=0, description="Time between two looks for lost jobs and messages.")
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'secateur.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of the artifacts."""
+        return Path(self.artifacts_url.removeprefix("file://")) if self.artifacts_url else self.data_dir / "artifacts"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Socket of the embedded broker: no port, so two services on one machine cannot meet."""
+        return self.data_dir.resolve() / "broker.sock"
+
+    @property
+    def broker(self) -> str:
+        """Celery's broker URL."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
