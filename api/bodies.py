@@ -13,7 +13,11 @@ from store.artifacts import Blob, Staged
 PIECE = 1 << 20  # written at once, in a thread: small pieces would cost a thread switch each
 MULTIPART = {
     "multipart/form-data": {
-        "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}
+        "schema": {
+            "type": "object",
+            "properties": {"file": {"type": "string", "format": "binary"}},
+            "required": ["file"],
+        }
     },
     "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
 }

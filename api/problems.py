@@ -29,21 +29,32 @@ TITLES = {
 STATUS_OF = {NotFound: 404, Conflict: 409, IdempotencyMismatch: 422, DatasetMismatch: 422}
 PROBLEM = {
     "description": "Problem details (RFC 9457)",
-    "content": {"application/problem+json": {"example": {"type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job job_1"}}},
+    "content": {
+        "application/problem+json": {
+            "example": {"type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job job_1"}
+        }
+    },
 }
 
 
 class Problem(Exception):
     """An error for the client, made in a route."""
 
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, errors: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: dict[str, str] | None = None, errors: Sequence[Any] = ()
+    ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers, self.errors = status, detail, headers, list(errors)
 
 
 def render(status: int, detail: str, headers: dict[str, str] | None = None, errors: Sequence[Any] = ()) -> JSONResponse:
     """A problem as a response."""
-    body: dict[str, Any] = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status, "detail": detail}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+    }
     if errors:
         body["errors"] = list(errors)
     return JSONResponse(body, status, headers, media_type="application/problem+json")

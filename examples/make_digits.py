@@ -1,4 +1,4 @@
-"""Makes digits.npz and digits.onnx: run once with scikit-learn (requirements-dev.lock), kept so that anyone can do it again.
+"""Makes digits.npz and digits.onnx; needs scikit-learn (requirements-dev.lock).
 
 The data are the 1,797 8x8 images of the UCI optical digits as scikit-learn ships them; a fifth is the test split.
 """
@@ -18,9 +18,11 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Write both files beside this script."""
     torch.manual_seed(0)
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(a) for a in load_digits(return_X_y=True))
     x = images.astype(np.uint8).reshape(-1, 1, 8, 8)
-    x_train, x_test, y_train, y_test = train_test_split(x, labels, test_size=0.2, random_state=0, stratify=labels)
+    x_train, x_test, y_train, y_test = map(
+        np.asarray, train_test_split(x, labels, test_size=0.2, random_state=0, stratify=labels)
+    )
     np.savez_compressed(HERE / "digits.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     net = train(torch.from_numpy(x_train).float(), torch.from_numpy(y_train))
     torch.onnx.export(

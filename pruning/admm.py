@@ -65,11 +65,9 @@ def grow(s: State, factor: float) -> State:
 @torch.no_grad()
 def add_penalty_gradient(s: State, W: Mapping[str, torch.nn.Parameter]) -> None:
     """Add the gradient of rho/2 ||W - Z + U||_F^2 to W's: the W-step's own term, seen by the optimizer."""
-    weights = list(W.values())
-    gradients = [w.grad for w in weights if w.grad is not None]
-    torch._foreach_add_(gradients, weights, alpha=s.rho)
-    torch._foreach_add_(gradients, [s.Z[k] for k in W], alpha=-s.rho)
-    torch._foreach_add_(gradients, [s.U[k] for k in W], alpha=s.rho)
+    for k, w in W.items():
+        if w.grad is not None:
+            w.grad.add_(w, alpha=s.rho).sub_(s.Z[k], alpha=s.rho).add_(s.U[k], alpha=s.rho)
 
 
 def _norm(W: Weights) -> float:

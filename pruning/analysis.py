@@ -62,9 +62,9 @@ class DatasetSummary(Frozen):
 class Preprocess(Frozen):
     """What is done to each example: (x * scale - mean) / std, mean and std for each channel or one for all."""
 
-    scale: float = Field(1.0, description="1/255 turns bytes into 0 to 1.")
-    mean: tuple[float, ...] = Field((0.0,), min_length=1)
-    std: tuple[float, ...] = Field((1.0,), min_length=1)
+    scale: float = Field(default=1.0, description="1/255 turns bytes into 0 to 1.")
+    mean: tuple[float, ...] = Field(default=(0.0,), min_length=1)
+    std: tuple[float, ...] = Field(default=(1.0,), min_length=1)
 
 
 def check_fit(analysis: Analysis, dataset: DatasetSummary) -> None:

@@ -39,7 +39,11 @@ from pruning.report import (
 if TYPE_CHECKING:
     from pruning.pipeline import Order
 
-AGREEMENT = {TensorProto.FLOAT: 1e-4, TensorProto.DOUBLE: 1e-4, TensorProto.FLOAT16: 2e-2}  # fp16 rounds the weights
+AGREEMENT: dict[int, float] = {
+    TensorProto.FLOAT: 1e-4,
+    TensorProto.DOUBLE: 1e-4,
+    TensorProto.FLOAT16: 2e-2,
+}  # fp16 rounds the weights
 EXAMPLES_COMPARED = 64
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 NO_SPEED = (

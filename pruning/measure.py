@@ -45,8 +45,9 @@ def run(s: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
     fixed = port.shape[0] if port.shape and isinstance(port.shape[0], int) else None
     try:
         if fixed is None:
-            return s.run(None, {port.name: x})[0]
-        return np.concatenate([s.run(None, {port.name: piece})[0][:n] for piece, n in _pieces(x, fixed)])
+            return np.asarray(s.run(None, {port.name: x})[0])
+        pieces = _pieces(x, fixed)
+        return np.concatenate([np.asarray(s.run(None, {port.name: piece})[0])[:n] for piece, n in pieces])
     except Exception as error:  # as in session
         raise RejectedModel(f"ONNX Runtime does not run the file: {str(error).strip()[:300]}") from error
 

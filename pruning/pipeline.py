@@ -23,6 +23,7 @@ from pruning.train import Batches, top1
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
 EPOCHS_BETWEEN_CHECKPOINTS = 2
+NO_PREPROCESSING = Preprocess()
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Order:
     data: Path
     plan: Plan
     data_format: str = "npz"
-    preprocess: Preprocess = Preprocess()
+    preprocess: Preprocess = NO_PREPROCESSING
 
 
 def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) -> Delivery:

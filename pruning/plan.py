@@ -16,10 +16,14 @@ class Budget(Frozen):
     """How much may stay: exactly one of the fields."""
 
     pruning_rate: float | None = Field(
-        None, ge=1, le=1e6, description="Weights before / weights kept (x-fold): 10 keeps a tenth.", examples=[10]
+        default=None,
+        ge=1,
+        le=1e6,
+        description="Weights before / weights kept (x-fold): 10 keeps a tenth.",
+        examples=[10],
     )
     sparsity: float | None = Field(
-        None, ge=0, lt=1, description="Share of the weights that become zero: 0.9 keeps a tenth."
+        default=None, ge=0, lt=1, description="Share of the weights that become zero: 0.9 keeps a tenth."
     )
 
     @model_validator(mode="after")
@@ -42,8 +46,8 @@ class LayerRule(Frozen):
     """An exception for the layers whose name matches; the last rule that matches a layer counts."""
 
     match: str = Field(min_length=1, description="Name of a layer or its weight; * and ? are wildcards.")
-    exclude: bool = Field(False, description="Keep these layers dense.")
-    sparsity: float | None = Field(None, ge=0, lt=1, description="Share of zeros in each of these layers.")
+    exclude: bool = Field(default=False, description="Keep these layers dense.")
+    sparsity: float | None = Field(default=None, ge=0, lt=1, description="Share of zeros in each of these layers.")
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> LayerRule:
@@ -55,20 +59,22 @@ class LayerRule(Frozen):
 class Admm(Frozen):
     """The recursion (direct ADMM): a round is a W-step, then one update of Z and U."""
 
-    rounds: int = Field(10, ge=1, le=1000, description="Updates of Z and U.")
+    rounds: int = Field(default=10, ge=1, le=1000, description="Updates of Z and U.")
     epochs_per_round: float = Field(
-        0.5, gt=0, le=100, description="Passes over the training data in each W-step; 0.5 is half a pass."
+        default=0.5, gt=0, le=100, description="Passes over the training data in each W-step; 0.5 is half a pass."
     )
-    rho: float = Field(3e-3, gt=0, le=1e3, description="Penalty at the start.")
-    rho_growth: float = Field(1.3, ge=1, le=10, description="Factor on rho after each round.")
-    learning_rate: float = Field(5e-4, gt=0, le=1, description="Adam's learning rate in the W-step.")
+    rho: float = Field(default=3e-3, gt=0, le=1e3, description="Penalty at the start.")
+    rho_growth: float = Field(default=1.3, ge=1, le=10, description="Factor on rho after each round.")
+    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Adam's learning rate in the W-step.")
 
 
 class Retrain(Frozen):
     """Masked retraining: pruned weights stay zero."""
 
-    epochs: int = Field(5, ge=0, le=10_000, description="Passes over the training data after the hard prune.")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0.")
+    epochs: int = Field(default=5, ge=0, le=10_000, description="Passes over the training data after the hard prune.")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0."
+    )
 
 
 class Train(Frozen):
@@ -76,13 +82,21 @@ class Train(Frozen):
 
     loss: Literal["cross_entropy"] = "cross_entropy"
     batch_size: int | None = Field(
-        None, ge=1, le=65_536, description="Examples in a training step; null: 128, fewer where an epoch would have less than 50 steps."
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Examples in a training step; null: 128, fewer where an epoch would have less than 50 steps.",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Fixes the order of the examples and the validation split.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Fixes the order of the examples and the validation split."
+    )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the training data held out to choose models, where the data set has no x_val."
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Share of the training data held out to choose models, where the data set has no x_val.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes CUDA where it is there.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes CUDA where it is there.")
 
 
 class Plan(Frozen):
@@ -92,9 +106,10 @@ class Plan(Frozen):
     pattern: Pattern = Pattern()
     budget: Budget
     allocation: Literal["global", "uniform"] = Field(
-        "global", description="global: the largest weights of the whole net stay; uniform: the same share in each layer."
+        default="global",
+        description="global: the largest weights of the whole net stay; uniform: the same share in each layer.",
     )
-    layers: tuple[LayerRule, ...] = Field((), max_length=1000)
+    layers: tuple[LayerRule, ...] = Field(default=(), max_length=1000)
     admm: Admm = Admm()
     retrain: Retrain = Retrain()
     train: Train = Train()

@@ -15,7 +15,9 @@ class Accuracy(Frozen):
     pruned: float
     drop: float = Field(description="dense - pruned; negative where the pruned file is better.")
     examples: int
-    split: str = Field("test", description="Used once, for the delivered file; models are chosen on a validation split.")
+    split: str = Field(
+        default="test", description="Used once, for the delivered file; models are chosen on a validation split."
+    )
 
 
 class Pair(Frozen):
@@ -65,7 +67,7 @@ class LayerReport(Frozen):
     kept: int
     sparsity: float
     bits: int = 32
-    filters_removed: int = Field(0, description="Filters or neurons without weights.")
+    filters_removed: int = Field(default=0, description="Filters or neurons without weights.")
 
 
 class Convergence(Frozen):

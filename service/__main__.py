@@ -3,6 +3,8 @@
 import sys
 import threading
 
+from secateur import SecateurError
+
 from service.demo import demo
 from service.supervisor import CannotStart, Supervisor, running
 from store.settings import settings
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> int:
 def _demo(supervisor: Supervisor, ends: bool, failures: list[BaseException]) -> None:
     try:
         demo(supervisor.url)
-    except Exception as error:  # whatever it is ends the demo, and the exit code says so
+    except (SecateurError, OSError) as error:
         failures.append(error)
         print(f"error: {error}", file=sys.stderr, flush=True)
     if ends:

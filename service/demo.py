@@ -42,7 +42,11 @@ def _table(report: dict[str, Any]) -> str:
         ("", "dense", "pruned"),
         (f"top-1 on {accuracy['examples']:,} test images", f"{accuracy['dense']:.2%}", f"{accuracy['pruned']:.2%}"),
         ("weights kept", f"{size['weights_total']:,}", f"{size['weights_kept']:,} ({size['pruning_rate']:.1f}x)"),
-        ("bytes", f"{size['bytes']['dense']:,}", f"{size['bytes']['pruned']:,} ({size['bytes']['pruned_gzip']:,} gzipped)"),
+        (
+            "bytes",
+            f"{size['bytes']['dense']:,}",
+            f"{size['bytes']['pruned']:,} ({size['bytes']['pruned_gzip']:,} gzipped)",
+        ),
         ("milliseconds, one thread", f"{latency['dense_ms']:.3f}", f"{latency['pruned_ms']:.3f}"),
     ]
     return "\n".join(f"{name:<30}{dense:>12}  {pruned}" for name, dense, pruned in rows)

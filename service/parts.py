@@ -82,4 +82,13 @@ def parts(settings: Settings, port: int) -> list[Part]:
 def _valkey(settings: Settings) -> list[str]:
     """A Valkey server on a socket in the data folder: no port, and nothing kept, for the rows are the truth."""
     socket = ["--port", "0", "--unixsocket", str(settings.broker_socket), "--unixsocketperm", "700"]
-    return [str(get_binary_path()), *socket, "--save", "", "--appendonly", "no", "--dir", str(settings.data_dir.resolve())]
+    return [
+        str(get_binary_path()),
+        *socket,
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(settings.data_dir.resolve()),
+    ]

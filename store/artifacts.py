@@ -38,7 +38,7 @@ class Staged:
         self._file.close()
         self._path.unlink(missing_ok=True)
 
-    def write(self, chunk: bytes | memoryview) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         """Append, hashing."""
         self._hash.update(chunk)
         self._file.write(chunk)

@@ -75,7 +75,13 @@ def get(session: Session, owner: str, job_id: str) -> Job:
 
 
 def listing(
-    session: Session, owner: str, limit: int, cursor: str | None, status: str | None, model_id: str | None, label: str | None
+    session: Session,
+    owner: str,
+    limit: int,
+    cursor: str | None,
+    status: str | None,
+    model_id: str | None,
+    label: str | None,
 ) -> Page[Job]:
     """The owner's jobs, newest first."""
     query = select(Job).where(Job.owner == owner)
@@ -163,7 +169,14 @@ def lose(session: Session, job_id: str, attempt: int, reason: str) -> None:
         _move(session, job_id, "cancelled", _ended(), {}, attempt)
     elif job.crashes + 1 >= settings().max_attempts:
         error = LOST.format(job.crashes + 1, reason)
-        _move(session, job_id, "failed", _ended() | {"error": error, "crashes": job.crashes + 1}, {"error": error}, attempt)
+        _move(
+            session,
+            job_id,
+            "failed",
+            _ended() | {"error": error, "crashes": job.crashes + 1},
+            {"error": error},
+            attempt,
+        )
     else:
         hand_back(session, job_id, attempt, reason, crashes=job.crashes + 1)
 
@@ -182,7 +195,9 @@ def cancel(session: Session, owner: str, job_id: str) -> Job:
     Raises: Conflict: the job has ended.
     """
     get(session, owner, job_id)
-    job = _move(session, job_id, "cancelled", _ended(), {}, only=("queued",)) or _move(session, job_id, "cancelling", {}, {})
+    job = _move(session, job_id, "cancelled", _ended(), {}, only=("queued",)) or _move(
+        session, job_id, "cancelling", {}, {}
+    )
     if job is None:
         job = get(session, owner, job_id)
         if job.status != "cancelling":

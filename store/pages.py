@@ -17,7 +17,7 @@ class Page(Generic[Row]):
     next_cursor: str | None
 
 
-def page(session: Session, query: Select[tuple[Row]], id_column: Any, limit: int, cursor: str | None) -> Page[Row]:
+def page(session: Session, query: Select[Any], id_column: Any, limit: int, cursor: str | None) -> Page[Any]:
     """The rows after the cursor: the last id of the page before."""
     query = query.order_by(id_column.desc()).limit(limit + 1)
     rows = list(session.scalars(query.where(id_column < cursor) if cursor else query))

@@ -12,7 +12,11 @@ from kombu.exceptions import OperationalError
 from store.settings import settings
 
 JOBS, LIGHT = "jobs", "light"
-TASKS = {"job": ("worker.run_job", JOBS), "model": ("worker.inspect_model", LIGHT), "dataset": ("worker.inspect_dataset", LIGHT)}
+TASKS = {
+    "job": ("worker.run_job", JOBS),
+    "model": ("worker.inspect_model", LIGHT),
+    "dataset": ("worker.inspect_dataset", LIGHT),
+}
 log = logging.getLogger(__name__)
 
 

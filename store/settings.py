@@ -14,23 +14,29 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SECATEUR_", frozen=True)
 
-    data_dir: Path = Field(Path(".secateur"), description="Everything that the service keeps on disk.")
-    database_url: str = Field("", description="postgresql+psycopg://... ; empty: SQLite in the data folder.")
-    broker_url: str = Field("", description="redis://... ; empty: a Valkey server in the data folder, started by `make up`.")
-    artifacts_url: str = Field("", description="A folder; empty: `artifacts` in the data folder.")
-    host: str = Field("127.0.0.1", description="Address to listen on; other than loopback only with AUTH.")
-    port: int | None = Field(None, ge=0, le=65535, description="Empty: 8000, or the next free port in `make up`.")
-    auth: bool = Field(False, description="Ask for API keys (python -m store.keys create NAME).")
-    max_model_bytes: int = Field(2_000_000_000, description="Largest model; more is refused with 413.")
-    max_dataset_bytes: int = Field(8 * GIB, description="Largest data set file.")
-    max_dataset_memory: int = Field(32 * GIB, description="Largest data set in memory, decompressed.")
-    job_memory_bytes: int = Field(16 * GIB, description="Most memory of a job's process.")
-    job_seconds: int = Field(24 * 3600, description="Longest run of one attempt of a job.")
-    inspect_memory_bytes: int = Field(8 * GIB, description="Most memory of the process that vets an upload.")
-    inspect_seconds: int = Field(300, description="Longest vetting of an upload.")
-    max_attempts: int = Field(3, description="Times a job may crash its process, or lose its worker, before it fails.")
-    lease_seconds: float = Field(30, gt=0, description="A worker silent for so long has lost its job.")
-    sweep_seconds: float = Field(10, gt=0, description="Time between two looks for lost jobs and messages.")
+    data_dir: Path = Field(default=Path(".secateur"), description="Everything that the service keeps on disk.")
+    database_url: str = Field(default="", description="postgresql+psycopg://... ; empty: SQLite in the data folder.")
+    broker_url: str = Field(
+        default="", description="redis://... ; empty: a Valkey server in the data folder, started by `make up`."
+    )
+    artifacts_url: str = Field(default="", description="A folder; empty: `artifacts` in the data folder.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; other than loopback only with AUTH.")
+    port: int | None = Field(
+        default=None, ge=0, le=65535, description="Empty: 8000, or the next free port in `make up`."
+    )
+    auth: bool = Field(default=False, description="Ask for API keys (python -m store.keys create NAME).")
+    max_model_bytes: int = Field(default=2_000_000_000, description="Largest model; more is refused with 413.")
+    max_dataset_bytes: int = Field(default=8 * GIB, description="Largest data set file.")
+    max_dataset_memory: int = Field(default=32 * GIB, description="Largest data set in memory, decompressed.")
+    job_memory_bytes: int = Field(default=16 * GIB, description="Most memory of a job's process.")
+    job_seconds: int = Field(default=24 * 3600, description="Longest run of one attempt of a job.")
+    inspect_memory_bytes: int = Field(default=8 * GIB, description="Most memory of the process that vets an upload.")
+    inspect_seconds: int = Field(default=300, description="Longest vetting of an upload.")
+    max_attempts: int = Field(
+        default=3, description="Times a job may crash its process, or lose its worker, before it fails."
+    )
+    lease_seconds: float = Field(default=30, gt=0, description="A worker silent for so long has lost its job.")
+    sweep_seconds: float = Field(default=10, gt=0, description="Time between two looks for lost jobs and messages.")
 
     @property
     def database(self) -> str:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -26,7 +26,7 @@ class Base(DeclarativeBase):
             "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, str: String, float: Float}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, list[str]: JSON, str: String, float: Float}
 
 
 class Key(Base):
@@ -78,7 +78,10 @@ class Dataset(Upload, Base):
 
 
 class Job(Base):
-    """A pruning job. attempt counts claims and fences late writers; crashes counts lost processes since the last retry."""
+    """A pruning job.
+
+    attempt counts claims and fences late writers; crashes counts lost processes since the last retry.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (

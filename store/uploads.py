@@ -13,8 +13,10 @@ from store.pages import Page, page
 from store.settings import settings
 from store.tables import Dataset, Job, Model
 
-Row = TypeVar("Row", Model, Dataset)
-CRASHED = "the process that examined it was lost {} times, most likely for want of memory: it is too large for this service"
+Row = TypeVar("Row", bound=Model | Dataset)
+CRASHED = (
+    "the process that examined it was lost {} times, most likely for want of memory: it is too large for this service"
+)
 
 
 def get(session: Session, table: type[Row], owner: str, id: str) -> Row:
@@ -57,7 +59,9 @@ def release(session: Session, table: type[Row], id: str, attempt: int) -> None:
     session.execute(query.values(lease_until=now()))
 
 
-def judge(session: Session, table: type[Row], id: str, attempt: int, problems: list[str], facts: Mapping[str, Any]) -> None:
+def judge(
+    session: Session, table: type[Row], id: str, attempt: int, problems: list[str], facts: Mapping[str, Any]
+) -> None:
     """Ready with facts (columns of the table), or rejected with problems.
 
     Raises: Fenced: another attempt has the row.

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from api.auth import Owner
 from api.deps import Read
-from api.problems import PROBLEM
 from api.pages import report_page
+from api.problems import PROBLEM
 from pruning.report import Report
 from store import artifacts, jobs
 from store.tables import Artifact
@@ -54,7 +54,9 @@ def download(session: Read, owner: Owner, job_id: str, name: str) -> Response:
     return _send(jobs.file(session, jobs.get(session, owner, job_id), name))
 
 
-@router.get("/report", response_model=Report, responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/report", response_model=Report, responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+)
 def report(request: Request, session: Read, owner: Owner, job_id: str) -> Response:
     """The report as JSON; as a page with `Accept: text/html`."""
     file = jobs.file(session, jobs.get(session, owner, job_id), "report.json")

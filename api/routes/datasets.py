@@ -51,7 +51,9 @@ async def upload(
     response: Response,
     owner: Owner,
     name: Annotated[str, Query(max_length=255)] = "data.npz",
-    format: Annotated[Literal["npz"], Query(description="npz: x_train, y_train, x_test, y_test, and x_val, y_val if there.")] = "npz",
+    format: Annotated[
+        Literal["npz"], Query(description="npz: x_train, y_train, x_test, y_test, and x_val, y_val if there.")
+    ] = "npz",
     scale: Annotated[float, Query(allow_inf_nan=False, description="Examples become (x * scale - mean) / std.")] = 1.0,
     mean: Annotated[list[float] | None, Query(description="One value, or one for each channel.")] = None,
     std: Annotated[list[float] | None, Query(description="One value, or one for each channel.")] = None,

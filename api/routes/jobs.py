@@ -33,8 +33,8 @@ class JobIn(BaseModel):
     model_id: str = Field(examples=["mdl_0199c5f1a2b3c4d5e6f7a8b9"])
     dataset_id: str = Field(examples=["dat_0199c5f1a2b3c4d5e6f7a8b9"])
     plan: Plan = Field(examples=[{"budget": {"pruning_rate": 20}}])
-    name: str | None = Field(None, max_length=255, examples=["LeNet-5 at 20x"])
-    labels: list[Label] = Field([], max_length=20, examples=[["trial"]])
+    name: str | None = Field(default=None, max_length=255, examples=["LeNet-5 at 20x"])
+    labels: list[Label] = Field(default=[], max_length=20, examples=[["trial"]])
 
 
 class JobOut(BaseModel):
@@ -54,7 +54,7 @@ class JobOut(BaseModel):
     round: int | None
     eta_seconds: float | None
     attempt: int = Field(description="How often a worker has begun or taken over.")
-    queue_position: int | None = Field(None, description="1 is next.")
+    queue_position: int | None = Field(default=None, description="1 is next.")
     goal_met: bool | None
     error: str | None = Field(description="Why it failed.")
     created_at: Time

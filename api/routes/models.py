@@ -39,7 +39,11 @@ class ModelPage(BaseModel):
     "",
     status_code=201,
     response_model=ModelOut,
-    responses={200: {"description": "The same bytes were there already", "model": ModelOut}, 413: PROBLEM, 422: PROBLEM},
+    responses={
+        200: {"description": "The same bytes were there already", "model": ModelOut},
+        413: PROBLEM,
+        422: PROBLEM,
+    },
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
 async def upload(

@@ -153,7 +153,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 def _refusal(response: httpx.Response) -> SecateurError:
     try:
-        body = response.json()
+        body: dict[str, Any] = response.json()
     except ValueError:
         body = {"detail": f"the service answered {response.status_code}"}
     return SecateurError(body["detail"], response.status_code, body.get("errors"))

@@ -44,7 +44,9 @@ class Split:
 
     def _by_channel(self, values: tuple[float, ...]) -> np.ndarray:
         if len(values) not in (1, self.x.shape[1]):
-            raise DatasetMismatch(f"mean and std have {len(values)} values; the examples have {self.x.shape[1]} channels")
+            raise DatasetMismatch(
+                f"mean and std have {len(values)} values; the examples have {self.x.shape[1]} channels"
+            )
         return np.array(values, dtype=np.float32).reshape(1, -1, *[1] * (self.x.ndim - 2))
 
 
@@ -69,6 +71,8 @@ class Dataset:
         splits = {k: s for k in ("train", "val", "test") if (s := getattr(self, k)) is not None}
         return DatasetSummary(
             format=format,
-            splits={k: SplitSummary(examples=len(s), shape=s.x.shape[1:], dtype=str(s.x.dtype)) for k, s in splits.items()},
+            splits={
+                k: SplitSummary(examples=len(s), shape=s.x.shape[1:], dtype=str(s.x.dtype)) for k, s in splits.items()
+            },
             classes=max(int(s.y.max()) for s in splits.values()) + 1,
         )

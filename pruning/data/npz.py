@@ -28,7 +28,9 @@ def read_npz(path: Path, preprocess: Preprocess, most_bytes: int = 2**35) -> Dat
             _check_sizes(archive, wanted, most_bytes)
             arrays = {k: _read(archive, k, name) for k, name in wanted.items()}
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise UnreadableDataset(f"not an npz archive, or a damaged one ({error}); write it with numpy.savez_compressed") from error
+        raise UnreadableDataset(
+            f"not an npz archive, or a damaged one ({error}); write it with numpy.savez_compressed"
+        ) from error
     splits = {k: _split(arrays, k, preprocess) for k in ("train", "test", "val") if f"x_{k}" in arrays}
     shapes = {s.x.shape[1:] for s in splits.values()}
     if len(shapes) > 1:
@@ -57,16 +59,22 @@ def _read(archive: zipfile.ZipFile, key: str, name: str) -> np.ndarray:
             return npy.read_array(file, allow_pickle=False)
     except ValueError as error:
         if "pickle" in str(error):
-            raise UnreadableDataset(f"{key} holds Python objects (pickles), which are never loaded; save numbers only") from error
+            raise UnreadableDataset(
+                f"{key} holds Python objects (pickles), which are never loaded; save numbers only"
+            ) from error
         raise UnreadableDataset(f"{key} is not a readable array: {error}") from error
 
 
 def _split(arrays: dict[str, np.ndarray], name: str, preprocess: Preprocess) -> Split:
     x, y = arrays[f"x_{name}"], arrays[f"y_{name}"]
     if x.ndim < 2 or x.dtype.kind not in "fiu":
-        raise UnreadableDataset(f"x_{name} must hold numbers with the examples along axis 0; got {x.dtype} of shape {x.shape}")
+        raise UnreadableDataset(
+            f"x_{name} must hold numbers with the examples along axis 0; got {x.dtype} of shape {x.shape}"
+        )
     if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise UnreadableDataset(f"y_{name} must hold one integer label for each example; got {y.dtype} of shape {y.shape}")
+        raise UnreadableDataset(
+            f"y_{name} must hold one integer label for each example; got {y.dtype} of shape {y.shape}"
+        )
     if len(x) != len(y):
         raise UnreadableDataset(f"x_{name} holds {len(x):,} examples but y_{name} {len(y):,} labels")
     if len(x) == 0:

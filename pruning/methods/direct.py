@@ -36,9 +36,7 @@ def _admm_rounds(problem: Problem, trainer: Trainer, resume: Checkpoint | None) 
     if resume is not None:
         _load(trainer, resume)
         like = next(iter(W.values()))
-        state = admm.State(
-            unpack(resume.tensors, "Z", like), unpack(resume.tensors, "U", like), resume.numbers["rho"]
-        )
+        state = admm.State(unpack(resume.tensors, "Z", like), unpack(resume.tensors, "U", like), resume.numbers["rho"])
         done = resume.done
     for number in range(done + 1, settings.rounds + 1):
         loss = trainer.train(

@@ -1,6 +1,7 @@
 """ONNX graph to torch.fx GraphModule with native modules."""
 
 import re
+from collections.abc import Iterable
 
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
@@ -9,12 +10,13 @@ from torch import Tensor, fx, nn
 from pruning.analysis import Layer
 from pruning.errors import RejectedModel, UnsupportedOperator
 from pruning.onnx.build import Builder, Node, Value
-from pruning.onnx.network import Network, Source
+from pruning.onnx.network import Gives, Network, Source
 from pruning.onnx.ops import CONVERTERS
 from pruning.onnx.vet import opset_of
 from pruning.sparsity import PATTERNS
 
 GENERATED = re.compile(r"(onnx::\w+|[\d_]+|\w*_\d{3,})$")
+ENDINGS: dict[str, Gives] = {"Softmax": "probabilities", "LogSoftmax": "log_probabilities"}
 SUFFIX = re.compile(r"[._](weight|weights|w|W|kernel)$")
 
 
@@ -75,12 +77,14 @@ def _value(build: Builder, values: dict[str, Value], proto: NodeProto, name: str
     return values[name]
 
 
-def _network(build: Builder, nodes: list[NodeProto], output: str) -> Network:
+def _network(build: Builder, nodes: Iterable[NodeProto], output: str) -> Network:
     module = fx.GraphModule(build.root, build.graph)
     module.graph.lint()
     names = {id(p): n for n, p in module.named_parameters()}
     sources = {
-        names[id(p)]: Source(tensor, transposed) for tensor, (transposed, p) in build.parameters.items() if id(p) in names
+        names[id(p)]: Source(tensor, transposed)
+        for tensor, (transposed, p) in build.parameters.items()
+        if id(p) in names
     }
     layers, weights = _layers(build, module)
     if not layers:
@@ -121,6 +125,6 @@ def _layer_name(tensor: str, node_name: str) -> str:
     return node_name.strip("/") if node_name and GENERATED.fullmatch(tensor) else SUFFIX.sub("", tensor)
 
 
-def _gives(nodes: list[NodeProto], output: str) -> str:
-    last = {name: node.op_type for node in nodes for name in node.output}.get(output)
-    return {"Softmax": "probabilities", "LogSoftmax": "log_probabilities"}.get(last or "", "logits")
+def _gives(nodes: Iterable[NodeProto], output: str) -> Gives:
+    last = {name: node.op_type for node in nodes for name in node.output}.get(output, "")
+    return ENDINGS.get(last, "logits")

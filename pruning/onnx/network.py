@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from pruning.analysis import Layer
 
+Gives = Literal["logits", "probabilities", "log_probabilities"]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -33,7 +35,7 @@ class Network:
     layers: dict[str, Layer]
     weights: dict[str, str]
     sources: Mapping[str, Source]
-    gives: Literal["logits", "probabilities", "log_probabilities"] = "logits"
+    gives: Gives = "logits"
     warnings: list[str] = field(default_factory=list)
 
     def W(self) -> dict[str, nn.Parameter]:

@@ -45,7 +45,11 @@ def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
 def tensors_of(graph: GraphProto) -> list[TensorProto]:
     """Initializers, and the tensors inside attributes (Constant nodes among them)."""
     attributes = [a for node in graph.node for a in node.attribute]
-    return [*graph.initializer, *(a.t for a in attributes if a.HasField("t")), *(t for a in attributes for t in a.tensors)]
+    return [
+        *graph.initializer,
+        *(a.t for a in attributes if a.HasField("t")),
+        *(t for a in attributes for t in a.tensors),
+    ]
 
 
 def opset_of(model: ModelProto) -> int:
@@ -57,7 +61,9 @@ def _parse(content: bytes) -> ModelProto:
     try:
         model = ModelProto.FromString(content)
     except Exception as error:  # protobuf raises its own DecodeError, numpy-less builds others
-        raise RejectedModel("not an ONNX file, or a truncated one: it does not parse; export the model again") from error
+        raise RejectedModel(
+            "not an ONNX file, or a truncated one: it does not parse; export the model again"
+        ) from error
     if not model.graph.node or not model.ir_version:
         raise RejectedModel("not an ONNX model: it has no graph with operators; export the model again")
     return model
@@ -83,7 +89,9 @@ def _check_structure(model: ModelProto, limits: Limits) -> None:
     for node in model.graph.node:
         where = f"{node.op_type} {node.name!r}"
         if node.domain not in ("", "ai.onnx"):
-            raise UnsupportedOperator(f"{where}: domain {node.domain!r} is not taken; export standard ONNX operators only")
+            raise UnsupportedOperator(
+                f"{where}: domain {node.domain!r} is not taken; export standard ONNX operators only"
+            )
         if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
             raise UnsupportedOperator(f"{where}: control flow is not taken; export the model without If, Loop or Scan")
         if node.op_type not in CONVERTERS:
@@ -103,7 +111,9 @@ def _check_tensor(tensor: TensorProto, limits: Limits) -> None:
         return
     size = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     if tensor.raw_data and len(tensor.raw_data) != elements * size:
-        raise RejectedModel(f"{name}: {len(tensor.raw_data)} bytes do not fill dimensions {list(tensor.dims)}; export again")
+        raise RejectedModel(
+            f"{name}: {len(tensor.raw_data)} bytes do not fill dimensions {list(tensor.dims)}; export again"
+        )
     if tensor.data_type in FLOATS:
         _check_finite(tensor, name)
 

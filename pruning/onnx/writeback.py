@@ -1,7 +1,7 @@
 """Trained weights back into the user's own graph: nodes, names, opset and metadata stay."""
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.network import Network
@@ -16,9 +16,13 @@ def write_back(model: ModelProto, network: Network) -> ModelProto:
     for name, source in network.sources.items():
         values = state[name].detach().cpu().contiguous().numpy()
         values = values.T if source.transposed else values
-        target = tensors[source.tensor]
-        kept_name, doc = target.name, target.doc_string
-        dtype = numpy_helper.to_array(target).dtype
-        target.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values.astype(dtype)), kept_name))
-        target.doc_string = doc
+        _set_values(tensors[source.tensor], values)
     return result
+
+
+def _set_values(tensor: TensorProto, values: np.ndarray) -> None:
+    """Replace the values and nothing else, in the tensor's own type."""
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    for typed in ("float_data", "double_data", "int32_data"):
+        tensor.ClearField(typed)
+    tensor.raw_data = np.ascontiguousarray(values, dtype=dtype.newbyteorder("<")).tobytes()

@@ -17,7 +17,7 @@ class Unstructured(Frozen):
     kind: Literal["unstructured"] = "unstructured"
 
     def project(self, V: Tensor, kept: int) -> Tensor:
-        """argmin ||Z - V||_F over {Z: card(Z) <= kept}; ties keep the first.
+        """Argmin ||Z - V||_F over {Z: card(Z) <= kept}; ties keep the first.
 
         Args: V: any shape. Returns: the shape of V.
         Raises: Diverged: V holds a NaN.

@@ -31,7 +31,9 @@ def leaky_relu(build: Builder, node: Node) -> Any:
 
 def clip(build: Builder, node: Node) -> Any:
     """Clip: bounds are attributes before opset 11, constant inputs since."""
-    low, high = (node.attribute("min"), node.attribute("max")) if node.opset < 11 else (node.constant(1), node.constant(2))
+    low, high = (
+        (node.attribute("min"), node.attribute("max")) if node.opset < 11 else (node.constant(1), node.constant(2))
+    )
     low, high = (None if v is None else float(v) for v in (low, high))
     return build.call(torch.clamp, node.input(0), low, high)
 

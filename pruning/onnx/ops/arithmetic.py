@@ -34,7 +34,7 @@ def div(build: Builder, node: Node) -> Value:
 
 
 def divide(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, truncated for integers."""
+    """A / b, truncated for integers."""
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 

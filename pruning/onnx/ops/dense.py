@@ -1,5 +1,6 @@
 """Conv, Gemm and MatMul: the operators whose weights are pruned."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,11 @@ from torch import fx, nn
 from pruning.onnx.build import Builder, Node, Value
 from pruning.onnx.ops.windows import pad_before
 
-CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
 
 
 def conv(build: Builder, node: Node) -> fx.Node:

@@ -6,7 +6,6 @@ from pruning.onnx.build import Builder, Node
 from pruning.onnx.network import Source
 
 
-
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalization over axis 1 of an input of any rank."""
 

@@ -61,7 +61,7 @@ def gather(build: Builder, node: Node) -> Any:
 
 
 def take(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """x indexed along an axis by a tensor of any rank; negative indices count from the end."""
+    """X indexed along an axis by a tensor of any rank; negative indices count from the end."""
     axis = axis % x.dim()
     flat = (indices.long().flatten() % x.shape[axis]).to(x.device)
     return torch.reshape(x.index_select(axis, flat), (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
@@ -73,7 +73,7 @@ def flatten(build: Builder, node: Node) -> Any:
 
 
 def to_matrix(x: Tensor, axis: int) -> Tensor:
-    """x as a matrix cut at `axis`."""
+    """X as a matrix cut at `axis`."""
     if axis == 1:
         return x.flatten(1)
     rows = 1
@@ -109,7 +109,7 @@ def transpose(build: Builder, node: Node) -> Any:
 
 
 def permute(x: Tensor, order: list[int] | None) -> Tensor:
-    """x with its axes in this order."""
+    """X with its axes in this order."""
     return x.permute(order or list(reversed(range(x.dim()))))
 
 
@@ -125,7 +125,7 @@ def unsqueeze(build: Builder, node: Node) -> Any:
 
 
 def with_ones(x: Tensor, axes: list[int]) -> Tensor:
-    """x with axes of length one at these places of the result."""
+    """X with axes of length one at these places of the result."""
     rank = x.dim() + len(axes)
     for axis in sorted(a % rank for a in axes):
         x = x.unsqueeze(axis)
@@ -142,13 +142,13 @@ def slice_(build: Builder, node: Node) -> Any:
     if node.opset < 10:
         starts, ends = node.attribute("starts"), node.attribute("ends")
         axes = node.attribute("axes")
-        return build.call(cut, node.input(0), torch.tensor(starts), torch.tensor(ends), None if axes is None else torch.tensor(axes))
+        return build.call(
+            cut, node.input(0), torch.tensor(starts), torch.tensor(ends), None if axes is None else torch.tensor(axes)
+        )
     return build.call(cut, *node.inputs)
 
 
-def cut(
-    x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None
-) -> Tensor:
+def cut(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None) -> Tensor:
     """ONNX's Slice; a negative step walks backwards."""
     order = range(len(starts)) if axes is None else [int(a) for a in axes]
     for i, axis in enumerate(order):
@@ -179,7 +179,7 @@ MODES = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
 
 
 def padded(x: Tensor, widths: list[int], axes: Tensor | None, mode: str, value: float) -> Tensor:
-    """x padded by ONNX's (begins, ends) of these axes, of all if None."""
+    """X padded by ONNX's (begins, ends) of these axes, of all if None."""
     begins, ends = [0] * x.dim(), [0] * x.dim()
     order = range(x.dim()) if axes is None else [int(a) % x.dim() for a in axes]
     for i, axis in enumerate(order):

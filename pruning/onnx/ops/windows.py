@@ -12,7 +12,7 @@ from pruning.onnx.build import Builder, Node, Value
 def pad_before(
     build: Builder, node: Node, x: Value, kernel: Sequence[int], fill: float = 0.0
 ) -> tuple[Value, tuple[int, ...]]:
-    """x and the padding that the torch operator itself can do: equal on both sides of an axis.
+    """X and the padding that the torch operator itself can do: equal on both sides of an axis.
 
     Anything else (asymmetric, SAME_UPPER, SAME_LOWER) is padded explicitly before it.
     """
