@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -79,7 +80,7 @@ def _impossible(plan: Plan, total: int, given: Mapping[str, int], shared: Mappin
     return (
         f"the budget lets {plan.budget.kept_of(total):,} of {total:,} weights stay, but {sum(given.values()):,} are "
         f"held by rules in `layers` and each of the {len(shared)} other layers keeps at least one: "
-        f"ask for a pruning rate of at most {total / max(need, 1):.6g}"
+        f"ask for a pruning rate of at most {math.floor(1000 * total / max(need, 1)) / 1000:,}"
     )
 
 

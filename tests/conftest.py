@@ -1,0 +1,183 @@
+"""What tests share: small models and data, rows on real databases, a real service."""
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+HOUSE = Path(__file__).parent.parent
+EXAMPLES = HOUSE / "examples"
+DATA = Path(os.environ.get("SECATEUR_DATA", HOUSE.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def save_npz(
+    path: Path, examples: int = 200, shape: tuple[int, ...] = (1, 6, 6), classes: int = 3, **more: object
+) -> Path:
+    """A data set that a small net can learn: the class is the brightest row."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, object] = {}
+    for split, n in (("train", examples), ("test", examples // 2)):
+        y = rng.integers(0, classes, n)
+        x = rng.random((n, *shape), dtype=np.float32) * 0.5
+        x[np.arange(n), :, y % shape[1]] += 1
+        arrays |= {f"x_{split}": x, f"y_{split}": y}
+    np.savez(path, **{**arrays, **more})  # type: ignore[arg-type]
+    return path
+
+
+def tiny_model(classes: int = 3, opset: int = 17) -> ModelProto:
+    """Conv, BatchNormalization, Relu, MaxPool, Flatten, Gemm on (N, 1, 6, 6)."""
+    rng = np.random.default_rng(1)
+
+    def tensor(name: str, *shape: int, fill: float | None = None) -> TensorProto:
+        values = rng.standard_normal(shape) / 3 if fill is None else np.full(shape, fill)
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["image", "conv1.weight"], ["c"], "conv1", pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c", "bn.g", "bn.b", "bn.m", "bn.v"], ["n"], "bn"),
+        helper.make_node("Relu", ["n"], ["r"], "relu"),
+        helper.make_node("MaxPool", ["r"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "fc.weight", "fc.bias"], ["logits"], "fc", transB=1),
+    ]
+    weights = [
+        tensor("conv1.weight", 8, 1, 3, 3),
+        *(tensor(f"bn.{k}", 8, fill=v) for k, v in {"g": 1, "b": 0, "m": 0, "v": 1}.items()),
+        tensor("fc.weight", classes, 72),
+        tensor("fc.bias", classes),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 6, 6])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.fixture
+def tiny() -> bytes:
+    return tiny_model().SerializeToString()
+
+
+@pytest.fixture
+def tiny_data(tmp_path: Path) -> Path:
+    return save_npz(tmp_path / "tiny.npz")
+
+
+def postgres_url() -> str | None:
+    """A PostgreSQL to test against, such as postgresql+psycopg://localhost/test."""
+    return os.environ.get("SECATEUR_TEST_POSTGRES")
+
+
+def redis_url() -> str | None:
+    """A Redis to test against, such as redis://localhost:6379/15; its queues are emptied."""
+    return os.environ.get("SECATEUR_TEST_REDIS")
+
+
+class Service:
+    """`python -m service` in a process of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SECATEUR_")}
+        self.environment |= {
+            "SECATEUR_DATA_DIR": str(folder),
+            "SECATEUR_SWEEP_SECONDS": "1",
+            "SECATEUR_LEASE_SECONDS": "4",
+        }
+        self.environment |= {f"SECATEUR_{k.upper()}": v for k, v in settings.items()}
+        self.url = ""
+
+    def start(self) -> "Service":
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service"],
+            cwd=HOUSE,
+            env=self.environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if " is at " in line:
+                self.url = line.split(" is at ")[1].split(" ")[0]
+                self.http = httpx.Client(base_url=self.url, timeout=30)
+                return self
+        raise AssertionError(f"the service did not start:\n{self.logs()}")
+
+    def logs(self) -> str:
+        return "\n".join(f"== {p.name}\n{p.read_text()[-3000:]}" for p in (self.folder / "logs").glob("*.log"))
+
+    def stop(self) -> int:
+        self.process.terminate()
+        code = self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.http.close()
+        return code
+
+    def pids(self, pattern: str) -> list[int]:
+        """Processes of this service whose command line matches."""
+        import psutil
+
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                if pattern in " ".join(child.cmdline()):
+                    found.append(child.pid)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def upload(self, noun: str, content: bytes, **parameters: object) -> str:
+        """Upload and wait until it is ready; returns the id."""
+        row = self.http.post(f"/v1/{noun}", content=content, params=parameters).json()  # type: ignore[arg-type]
+        row = self.until(f"/v1/{noun}/{row['id']}", lambda r: r["status"] != "validating")
+        assert row["status"] == "ready", row["problems"]
+        return row["id"]
+
+    def post_job(self, plan: dict[str, object], **more: object) -> str:
+        response = self.http.post("/v1/jobs", json={"plan": plan, **more})
+        assert response.status_code == 201, response.text
+        return response.json()["id"]
+
+    def until(self, path: str, is_so: Callable[[dict], bool], seconds: float = 90) -> dict:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            body = self.http.get(path).json()
+            if is_so(body):
+                return body
+            time.sleep(0.1)
+        raise AssertionError(f"{path} is still {body}\n{self.logs()}")
+
+    def ended(self, job_id: str, seconds: float = 120) -> dict:
+        return self.until(f"/v1/jobs/{job_id}", lambda j: j["status"] in ("succeeded", "failed", "cancelled"), seconds)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service on the embedded default for all tests that do not kill it."""
+    running = Service(tmp_path_factory.mktemp("service")).start()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def name() -> str:
+    return uuid.uuid4().hex

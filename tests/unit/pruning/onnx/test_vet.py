@@ -1,0 +1,151 @@
+"""Hostile and broken files: each is refused by the rule that it breaks, in words."""
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from pruning.errors import RejectedModel
+from pruning.onnx.analyse import analyse
+from pruning.onnx.vet import Limits, vet
+from tests.conftest import tiny_model
+
+
+def changed(change) -> bytes:
+    model = tiny_model()
+    change(model)
+    return model.SerializeToString()
+
+
+def external(model: ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def external_in_attribute(model: ModelProto) -> None:
+    hidden = TensorProto(name="hidden", data_type=1, dims=[1], data_location=TensorProto.EXTERNAL)
+    hidden.external_data.add(key="location", value="../../secret")
+    model.graph.node.append(helper.make_node("Constant", [], ["k"], "const", value=hidden))
+
+
+def nan(model: ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    values = numpy_helper.to_array(tensor).copy()
+    values[0] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+
+def function(model: ModelProto) -> None:
+    model.functions.add(name="f", domain="d")
+
+
+def subgraph(model: ModelProto) -> None:
+    body = helper.make_graph([], "b", [], [])
+    model.graph.node.append(helper.make_node("If", ["r"], ["k"], "branch", then_branch=body, else_branch=body))
+
+
+def domain(model: ModelProto) -> None:
+    model.graph.node[2].domain = "com.microsoft"
+
+
+def unknown(model: ModelProto) -> None:
+    model.graph.node[2].op_type = "NonMaxSuppression"
+
+
+def short(model: ModelProto) -> None:
+    model.graph.initializer[0].raw_data = b"\0" * 8
+
+
+def short_typed(model: ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.float_data.extend([1.0])
+
+
+def huge(model: ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = 2**40
+
+
+def negative(model: ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = -1
+
+
+def old(model: ModelProto) -> None:
+    model.opset_import[0].version = 6
+
+
+def new(model: ModelProto) -> None:
+    model.opset_import[0].version = 27
+
+
+def new_ir(model: ModelProto) -> None:
+    model.ir_version = 14
+
+
+def sparse(model: ModelProto) -> None:
+    model.graph.sparse_initializer.add()
+
+
+def dangling(model: ModelProto) -> None:
+    model.graph.node[2].input[0] = "nowhere"
+
+
+def two_inputs(model: ModelProto) -> None:
+    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("other", TensorProto.FLOAT, [1]))
+
+
+def no_layers(model: ModelProto) -> None:
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("Relu", ["image"], ["logits"]))
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    for _ in range(4):
+        model.graph.output[0].type.tensor_type.shape.dim.add()
+
+
+CASES = [
+    (b"", "not an ONNX model"),
+    (b"GIF89a, no model at all", "not an ONNX file"),
+    (tiny_model().SerializeToString()[:-200], "not an ONNX file, or a truncated one"),
+    (changed(external), "'conv1.weight' is kept in another file; save the model as one file"),
+    (changed(external_in_attribute), "'hidden' is kept in another file"),
+    (changed(nan), "'conv1.weight' holds NaN"),
+    (changed(function), "functions"),
+    (changed(subgraph), "If 'branch': control flow"),
+    (changed(domain), "Relu 'relu': domain 'com.microsoft' is not taken"),
+    (changed(unknown), "NonMaxSuppression 'relu': this operator is not supported"),
+    (changed(short), "8 bytes do not fill dimensions"),
+    (changed(short_typed), "do not fill dimensions"),
+    (changed(huge), "dimensions"),
+    (changed(negative), "dimensions"),
+    (changed(old), "opset 6: only 7 to 26 are taken; export with opset 17"),
+    (changed(new), "opset 27"),
+    (changed(new_ir), "IR version 14"),
+    (changed(sparse), "sparse initializers"),
+    (changed(dangling), "checker"),
+    (changed(two_inputs), "2 inputs and 1 outputs"),
+    (changed(no_layers), "nothing to prune"),
+]
+
+
+@pytest.mark.parametrize(("content", "says"), CASES, ids=[says[:30] for _, says in CASES])
+def test_is_refused_in_words(content, says):
+    with pytest.raises(RejectedModel, match=says):
+        analyse(vet(content))
+
+
+def test_size_is_the_first_rule():
+    with pytest.raises(RejectedModel, match="9 bytes; at most 8"):
+        vet(b"not onnx!", Limits(bytes=8))
+
+
+def test_every_cut_of_a_file_is_refused_or_whole():
+    whole = tiny_model().SerializeToString()
+    for cut in range(0, len(whole), 97):
+        with pytest.raises(RejectedModel):
+            analyse(vet(whole[:cut]))
+
+
+def test_a_good_file_is_taken_unchanged():
+    content = tiny_model().SerializeToString()
+    assert vet(content).SerializeToString() == content

@@ -1,0 +1,196 @@
+"""A whole job in this process: resumed equals uninterrupted, and the report's numbers are counted again by other means."""
+
+import gzip
+import json
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper
+from safetensors.torch import load
+
+from pruning.analysis import Preprocess
+from pruning.errors import Cancelled, DatasetMismatch, Diverged, InvalidPlan
+from pruning.pipeline import Order, prune
+from pruning.plan import Plan
+from tests.conftest import EXAMPLES, save_npz
+
+SMALL = {
+    "budget": {"pruning_rate": 4},
+    "admm": {"rounds": 3, "epochs_per_round": 1, "learning_rate": 5e-3, "rho": 0.05, "rho_growth": 1.5},
+    "retrain": {"epochs": 4, "learning_rate": 5e-3},
+}
+
+
+class Recorder:
+    """Keeps all that a job says; stops it at a training step if asked to."""
+
+    def __init__(self, stop_at=None):
+        self.phases, self.metrics, self.checkpoints, self.shares = [], [], [], []
+        self.steps, self.stop_at = 0, stop_at
+
+    def phase(self, name, progress):
+        self.phases.append(name)
+        self.shares.append(progress)
+
+    def progress(self, progress):
+        self.steps += 1
+        self.shares.append(progress)
+
+    def metric(self, metric):
+        self.metrics.append(metric)
+
+    def checkpoint(self, make):
+        self.checkpoints.append(make())
+
+    def should_stop(self):
+        return self.steps == self.stop_at
+
+
+def order(model, data, **changes):
+    return Order(model, data, Plan.model_validate(SMALL | changes))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    listener = Recorder()
+    plan = Plan.model_validate({"budget": {"pruning_rate": 10}, "admm": {"rounds": 4}, "retrain": {"epochs": 3}})
+    content = (EXAMPLES / "digits.onnx").read_bytes()
+    return content, listener, prune(Order(content, EXAMPLES / "digits.npz", plan), listener)
+
+
+def test_the_report_counts_what_is_in_the_file(digits):
+    dense, _, delivery = digits
+    report, pruned = delivery.report, delivery.files["pruned.onnx"]
+    tensors = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(pruned).graph.initializer}
+    weights = {k: v for k, v in tensors.items() if v.ndim > 1}
+    kept = {k.removesuffix(".weight"): np.count_nonzero(v) for k, v in weights.items()}
+    assert {x.name: x.kept for x in report.layers} == kept
+    assert report.compression.weights_total == sum(v.size for v in weights.values())
+    assert report.compression.weights_kept == sum(kept.values()) == report.compression.weights_total // 10
+    assert report.compression.bytes.pruned == len(pruned) == len(dense)
+    assert report.compression.bytes.pruned_gzip == len(gzip.compress(pruned, 9, mtime=0)) < len(dense) / 3
+    assert report.goal_met
+    assert json.loads(delivery.files["report.json"]) == report.model_dump(mode="json")
+
+
+def test_the_accuracy_is_that_of_the_delivered_file(digits):
+    dense, _, delivery = digits
+    data = np.load(EXAMPLES / "digits.npz")
+    for content, said in (
+        (dense, delivery.report.accuracy.dense),
+        (delivery.files["pruned.onnx"], delivery.report.accuracy.pruned),
+    ):
+        session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+        output = session.run(None, {"image": data["x_test"].astype(np.float32)})[0]
+        assert said == pytest.approx((np.asarray(output).argmax(1) == data["y_test"]).mean())
+    assert delivery.report.accuracy.pruned > 0.95
+    assert delivery.report.accuracy.examples == 360
+
+
+def test_the_multiply_adds_are_those_of_the_layers(digits):
+    _, _, delivery = digits
+    said = {x.name: x for x in delivery.report.layers}
+    positions = {"1": 64, "3": 64, "7": 1, "9": 1}
+    assert delivery.report.compression.multiply_adds.dense == sum(said[k].weights * n for k, n in positions.items())
+    assert delivery.report.compression.multiply_adds.pruned == sum(said[k].kept * n for k, n in positions.items())
+
+
+def test_the_masks_are_those_of_the_file(digits):
+    _, _, delivery = digits
+    masks = load(delivery.files["masks.safetensors"])
+    assert {k: int(m.sum()) for k, m in masks.items()} == {x.name: x.kept for x in delivery.report.layers}
+
+
+def test_only_weights_change(digits):
+    dense, _, delivery = digits
+    before, after = onnx.load_from_string(dense), onnx.load_from_string(delivery.files["pruned.onnx"])
+    for model in (before, after):
+        for tensor in model.graph.initializer:
+            tensor.raw_data = b""
+    assert before.SerializeToString() == after.SerializeToString()
+
+
+def test_the_listener_hears_the_whole_story(digits):
+    _, listener, _ = digits
+    assert listener.phases == ["import", "baseline", "admm", "prune", "retrain", "verify", "measure", "report"]
+    assert listener.shares == sorted(listener.shares)
+    assert [m.step for m in listener.metrics] == list(range(8))
+    assert {"loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho"} <= set(listener.metrics[1].values)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 4])
+def test_resumed_equals_uninterrupted(tiny, tiny_data, place):
+    whole = Recorder()
+    expected = prune(order(tiny, tiny_data), whole).files
+    resumed = Recorder()
+    got = prune(order(tiny, tiny_data), resumed, whole.checkpoints[place]).files
+    assert got["pruned.onnx"] == expected["pruned.onnx"]
+    assert got["masks.safetensors"] == expected["masks.safetensors"]
+    assert resumed.steps < whole.steps
+
+
+def test_a_wish_to_stop_is_met_within_a_step(tiny, tiny_data):
+    listener = Recorder(stop_at=5)
+    with pytest.raises(Cancelled):
+        prune(order(tiny, tiny_data), listener)
+    assert listener.steps == 5
+
+
+def test_divergence_ends_the_job_with_a_sentence(tiny, tiny_data):
+    with pytest.raises(Diverged, match="lower rho or the learning rate"):
+        prune(Order(tiny, tiny_data, Plan.model_validate(SMALL), preprocess=Preprocess(scale=1e38)), Recorder())
+
+
+def test_layer_rules_reach_the_file(tiny, tiny_data):
+    rules = [{"match": "conv1", "exclude": True}, {"match": "fc", "sparsity": 0.75}]
+    report = prune(order(tiny, tiny_data, layers=rules, budget={"pruning_rate": 2}), Recorder()).report
+    assert {x.name: x.kept for x in report.layers} == {"conv1": 72, "fc": 54}
+
+
+def test_one_seed_one_file(tiny, tiny_data):
+    first, second = (prune(order(tiny, tiny_data), Recorder()).files["pruned.onnx"] for _ in range(2))
+    assert first == second
+    other = prune(order(tiny, tiny_data, train={"seed": 1}), Recorder()).files["pruned.onnx"]
+    assert other != first
+
+
+def test_dead_filters_have_dead_biases():
+    """Where all weights of a neuron are gone its bias is gone too, so that it can be removed."""
+    model = onnx.load(EXAMPLES / "digits.onnx")
+    plan = Plan.model_validate({"budget": {"pruning_rate": 300}, "admm": {"rounds": 2}, "retrain": {"epochs": 1}})
+    delivery = prune(Order(model.SerializeToString(), EXAMPLES / "digits.npz", plan), Recorder())
+    tensors = {
+        t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(delivery.files["pruned.onnx"]).graph.initializer
+    }
+    dead = ~tensors["7.weight"].any(axis=1)
+    assert dead.any()
+    assert not tensors["7.bias"][dead].any()
+    assert {x.name: x.filters_removed for x in delivery.report.layers}["7"] == dead.sum()
+
+
+def test_data_of_another_shape_is_refused(tiny, tmp_path):
+    data = save_npz(tmp_path / "wrong.npz", shape=(1, 5, 5))
+    with pytest.raises(DatasetMismatch, match=r"shape \(1, 5, 5\); the model's input image takes \(1, 6, 6\)"):
+        prune(order(tiny, data), Recorder())
+
+
+def test_labels_that_the_model_does_not_have_are_refused(tiny, tmp_path):
+    data = save_npz(tmp_path / "wrong.npz", classes=5)
+    with pytest.raises(DatasetMismatch, match=r"labels go up to 4, but .* has 3 classes \(labels 0 to 2\)"):
+        prune(order(tiny, data), Recorder())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the CUDA device whose absence is tested")
+def test_cuda_that_is_not_there_is_refused(tiny, tiny_data):
+    with pytest.raises(InvalidPlan, match="no CUDA device"):
+        prune(order(tiny, tiny_data, train={"device": "cuda"}), Recorder())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_job_on_cuda(tiny, tiny_data):
+    report = prune(order(tiny, tiny_data, train={"device": "cuda"}), Recorder()).report
+    assert report.manifest.device == "cuda" and report.goal_met
