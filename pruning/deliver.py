@@ -19,7 +19,6 @@ from pruning.data.dataset import Dataset
 from pruning.errors import WrongDelivery
 from pruning.listener import Listener
 from pruning.measure import Latency, gzip_bytes, latency, run, session, top1
-from pruning.methods.problem import Round
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.network import Network
 from pruning.onnx.writeback import write_back
@@ -60,7 +59,7 @@ class Trained:
     network: Network
     dataset: Dataset
     order: "Order"
-    rounds: list[Round]
+    convergence: Convergence
     device: str
     started: float
 
@@ -172,7 +171,7 @@ def _report(
             runtime=f"onnxruntime {ort.__version__}", provider="CPUExecutionProvider", threads=1, batch=1, **vars(times)
         ),
         layers=tuple(layers),
-        convergence=_convergence(trained.rounds),
+        convergence=trained.convergence,
         checks=checks,
         notes=(NO_SPEED,),
         manifest=_manifest(trained),
@@ -192,20 +191,6 @@ def _compression(pruned: bytes, trained: Trained, layers: list[LayerReport]) -> 
             pruned=sum(a.multiply_adds * b.kept // b.weights for a, b in zip(before, layers, strict=True)),
         ),
         bytes=Bytes(dense=len(trained.order.model), pruned=len(pruned), pruned_gzip=gzip_bytes(pruned)),
-    )
-
-
-def _convergence(rounds: list[Round]) -> Convergence:
-    admm = [r for r in rounds if r.phase == "admm"]
-    if not admm:
-        return Convergence(rounds=0, primal=0.0, dual=0.0, ended="ADMM had ended before this run took the job over")
-    last = admm[-1]
-    share = last.values["relative"]
-    return Convergence(
-        rounds=last.number,
-        primal=last.values["primal"],
-        dual=last.values["dual"],
-        ended=f"all {last.of} rounds done; the hard prune took away {share:.1%} of the weights' norm",
     )
 
 

@@ -1,5 +1,7 @@
 """Everything that can go wrong in a pruning job; a class's docstring is its default message."""
 
+SIGNS_OF_NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "could not create a primitive")
+
 
 class PruningError(Exception):
     """The job could not be done."""
@@ -41,6 +43,12 @@ class Diverged(PruningError):
 
 class OutOfMemory(PruningError):
     """The job needs more memory than it may use: lower train.batch_size, or use a larger machine."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, torch, oneDNN or ONNX Runtime means that there was no memory left."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError | OutOfMemory) or any(sign in said for sign in SIGNS_OF_NO_MEMORY)
 
 
 class WrongDelivery(PruningError):

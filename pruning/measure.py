@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
-from pruning.errors import RejectedModel
+from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ def session(content: bytes, threads: int = 0) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a dozen classes of its own, with no common base
+        if is_out_of_memory(error):
+            raise OutOfMemory from error
         raise RejectedModel(f"ONNX Runtime does not load the file: {str(error).strip()[:300]}") from error
 
 
@@ -49,6 +51,8 @@ def run(s: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
         pieces = _pieces(x, fixed)
         return np.concatenate([np.asarray(s.run(None, {port.name: piece})[0])[:n] for piece, n in pieces])
     except Exception as error:  # as in session
+        if is_out_of_memory(error):
+            raise OutOfMemory from error
         raise RejectedModel(f"ONNX Runtime does not run the file: {str(error).strip()[:300]}") from error
 
 

@@ -1,6 +1,7 @@
 """The story of a pruning job."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from pruning.deliver import Delivery, Trained, deliver
 from pruning.errors import Cancelled, InvalidPlan
 from pruning.listener import Listener, Metric
 from pruning.methods import METHODS
-from pruning.methods.problem import Checkpoint, Problem, Round
+from pruning.methods.problem import Checkpoint, Problem
 from pruning.onnx.analyse import analyse
 from pruning.onnx.convert import convert
 from pruning.onnx.vet import vet
 from pruning.plan import Plan
+from pruning.report import Convergence
 from pruning.train import Batches, top1
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
@@ -58,9 +60,10 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     tick = _Tick(listener)
     problem = Problem(network, train, val, order.plan, allowance, tick)
     tick.of = problem.total_steps
-    listener.metric(Metric(0, "baseline", 0, {"accuracy": top1(network, val)}))
-    rounds = _follow(problem, listener, resume)
-    trained = Trained(model, network, dataset, order, rounds, str(device), started)
+    if resume is None:
+        listener.metric(Metric(0, "baseline", 0, {"accuracy": top1(network, val)}))
+    convergence = _follow(problem, listener, resume)
+    trained = Trained(model, network, dataset, order, convergence, str(device), started)
     return deliver(trained, listener)
 
 
@@ -80,21 +83,26 @@ def _batches(dataset: Dataset, plan: Plan, device: torch.device) -> tuple[Batche
     return tuple(Batches.of(s, plan.train.batch_size, plan.train.seed, device) for s in (train, val))  # type: ignore[return-value]
 
 
-def _follow(problem: Problem, listener: Listener, resume: Checkpoint | None) -> list[Round]:
-    """Run the method and tell the listener; returns the rounds of this run."""
-    rounds: list[Round] = []
-    phase = resume.phase if resume else "admm"
-    listener.phase(phase, TRAINING[0])
+def _follow(problem: Problem, listener: Listener, resume: Checkpoint | None) -> Convergence:
+    """Run the method and tell the listener; returns how ADMM ended."""
+    last = resume.residuals if resume else {}
+    listener.phase(resume.phase if resume else "admm", TRAINING[0])
     for done in METHODS[problem.plan.method](problem, resume):
         offset = 0 if done.phase == "admm" else problem.plan.admm.rounds
-        rounds.append(done)
+        last = done.values if done.phase == "admm" else last
         listener.metric(Metric(offset + done.number, done.phase, done.number, done.values))
         if done.phase == "admm" or done.number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
             listener.checkpoint(done.checkpoint)
         if done.phase == "admm" and done.number == done.of:
             listener.phase("prune", _progress(problem.total_steps, done.number * problem.steps_per_round))
             listener.phase("retrain", _progress(problem.total_steps, done.number * problem.steps_per_round))
-    return rounds
+    return _convergence(problem.plan, last)
+
+
+def _convergence(plan: Plan, last: Mapping[str, float]) -> Convergence:
+    """Args: last: values of the last ADMM round."""
+    ended = f"all {plan.admm.rounds} rounds done; the hard prune took away {last['relative']:.1%} of the weights' norm"
+    return Convergence(rounds=plan.admm.rounds, primal=last["primal"], dual=last["dual"], ended=ended)
 
 
 class _Tick:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pruning.data.dataset import Split
-from pruning.errors import Diverged, OutOfMemory
+from pruning.errors import Diverged
 from pruning.onnx.network import Network
 
 EVALUATION_BATCH = 500
@@ -76,7 +76,7 @@ class Trainer:
 
         Args: rate: learning rate by the share of these steps that is done, 0 to 1;
         on_gradient: called between the backward pass and Adam.
-        Raises: Diverged: the loss is not finite; OutOfMemory; what tick raises.
+        Raises: Diverged: the loss is not finite; what tick raises.
         """
         module, total = self.network.module.train(), torch.zeros((), device=self.batches.x.device)
         for i in range(steps):
@@ -92,14 +92,9 @@ class Trainer:
 
     def _one(self, module: nn.Module, on_gradient: Callable[[], None]) -> Tensor:
         x, y = self.batches.at(self.step)
-        try:
-            loss = loss_of(self.network, module(x), y)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-        except RuntimeError as error:
-            if "memory" in str(error):
-                raise OutOfMemory from error
-            raise
+        loss = loss_of(self.network, module(x), y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
         on_gradient()
         self.optimizer.step()
         return loss.detach()

@@ -15,7 +15,11 @@ def demo(url: str, out: Path = Path("out")) -> None:
 
     Raises: secateur.SecateurError: the service refused something, or the job failed.
     """
-    client = Secateur(url)
+    with Secateur(url) as client:
+        _run(client, url, out)
+
+
+def _run(client: Secateur, url: str, out: Path) -> None:
     examples = HOUSE / "examples"
     job = client.prune(examples / "digits.onnx", examples / "digits.npz", plan=PLAN, name="digits at 20x")
     job.wait(_show)

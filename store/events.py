@@ -24,8 +24,8 @@ def after(session: Session, job_id: str, seq: int, limit: int) -> list[Event]:
 
 
 def put_metric(session: Session, job_id: str, step: int, phase: str, round: int, values: Mapping[str, float]) -> None:
-    """Set the numbers of a round; later rounds of an attempt that was lost go."""
-    session.execute(delete(Metric).where(Metric.job_id == job_id, Metric.step >= step))
+    """Set the numbers of a round; one that is done again replaces what a lost attempt wrote."""
+    session.execute(delete(Metric).where(Metric.job_id == job_id, Metric.step == step))
     session.add(Metric(job_id=job_id, step=step, phase=phase, round=round, values=dict(values)))
 
 

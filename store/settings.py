@@ -28,9 +28,11 @@ class Settings(BaseSettings):
     max_model_bytes: int = Field(default=2_000_000_000, description="Largest model; more is refused with 413.")
     max_dataset_bytes: int = Field(default=8 * GIB, description="Largest data set file.")
     max_dataset_memory: int = Field(default=32 * GIB, description="Largest data set in memory, decompressed.")
-    job_memory_bytes: int = Field(default=16 * GIB, description="Most memory of a job's process.")
+    job_memory_bytes: int = Field(default=16 * GIB, ge=GIB // 4, description="Most memory of a job's process.")
     job_seconds: int = Field(default=24 * 3600, description="Longest run of one attempt of a job.")
-    inspect_memory_bytes: int = Field(default=8 * GIB, description="Most memory of the process that vets an upload.")
+    inspect_memory_bytes: int = Field(
+        default=8 * GIB, ge=GIB // 4, description="Most memory of the process that vets an upload."
+    )
     inspect_seconds: int = Field(default=300, description="Longest vetting of an upload.")
     max_attempts: int = Field(
         default=3, description="Times a job may crash its process, or lose its worker, before it fails."

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -152,13 +152,13 @@ class Service:
         assert row["status"] == "ready", row["problems"]
         return row["id"]
 
-    def post_job(self, plan: dict[str, object], **more: object) -> str:
+    def post_job(self, plan: Mapping[str, object], **more: object) -> str:
         response = self.http.post("/v1/jobs", json={"plan": plan, **more})
         assert response.status_code == 201, response.text
         return response.json()["id"]
 
     def until(self, path: str, is_so: Callable[[dict], bool], seconds: float = 90) -> dict:
-        end = time.monotonic() + seconds
+        end, body = time.monotonic() + seconds, {}
         while time.monotonic() < end:
             body = self.http.get(path).json()
             if is_so(body):

@@ -10,7 +10,12 @@ from pruning.methods.problem import Checkpoint
 
 def dump(checkpoint: Checkpoint) -> bytes:
     """A checkpoint as bytes."""
-    head = {"phase": checkpoint.phase, "done": checkpoint.done, "numbers": dict(checkpoint.numbers)}
+    head = {
+        "phase": checkpoint.phase,
+        "done": checkpoint.done,
+        "numbers": dict(checkpoint.numbers),
+        "residuals": dict(checkpoint.residuals),
+    }
     return save(dict(checkpoint.tensors), metadata={"secateur": json.dumps(head)})
 
 
@@ -18,4 +23,4 @@ def load(content: bytes) -> Checkpoint:
     """The checkpoint that dump wrote."""
     length = int.from_bytes(content[:8], "little")
     head = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["secateur"])
-    return Checkpoint(head["phase"], head["done"], load_tensors(content), head["numbers"])
+    return Checkpoint(head["phase"], head["done"], load_tensors(content), head["numbers"], head["residuals"])

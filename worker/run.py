@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from pruning.analysis import Preprocess
 from pruning.data import READERS
-from pruning.errors import OutOfMemory, PruningError
+from pruning.errors import PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
 from pruning.onnx.analyse import analyse
@@ -144,6 +142,8 @@ def _judge(table: type[Model] | type[Dataset], id: str, attempt: int, look: Call
     try:
         facts = look()
     except PruningError as error:
+        if is_out_of_memory(error):
+            raise
         problems = [str(error)]
     with writing() as session:
         uploads.judge(session, table, id, attempt, problems, facts)
@@ -158,13 +158,12 @@ def main(kind: str, id: str, attempt: int) -> int:
         WORK[kind](id, attempt)
     except Fenced:
         log.warning("%s %s: another attempt has it, or it is being cancelled; attempt %d ends", kind, id, attempt)
-    except (MemoryError, OutOfMemory, torch.OutOfMemoryError):
-        return OUT_OF_MEMORY
-    except PruningError as error:
-        _fail(id, attempt, str(error))
     except Exception as error:
-        if "allocate memory" in str(error) or "bad_alloc" in str(error):
+        if is_out_of_memory(error):
             return OUT_OF_MEMORY
+        if isinstance(error, PruningError):
+            _fail(id, attempt, str(error))
+            return 0
         log.exception("%s %s attempt %d", kind, id, attempt)
         if kind != "job":
             return 1

@@ -29,6 +29,16 @@ class Secateur:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
 
+    def __enter__(self) -> "Secateur":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
     def prune(
         self,
         model: str | Path,

@@ -4,7 +4,7 @@ Source: Zhang et al. 2018, "A systematic DNN weight pruning framework using ADMM
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,23 +21,27 @@ def direct(problem: Problem, resume: Checkpoint | None = None) -> Iterator[Round
     Raises: Diverged: W, U or the loss stopped being finite.
     """
     trainer = _trainer(problem, problem.plan.admm.learning_rate)
+    residuals = resume.residuals if resume else {}
     if resume is None or resume.phase == "admm":
-        yield from _admm_rounds(problem, trainer, resume)
+        residuals = yield from _admm_rounds(problem, trainer, resume)
         _hard_prune(problem)
         trainer = _trainer(problem, problem.plan.retrain.learning_rate, trainer.step)
         resume = None
-    yield from _retraining(problem, trainer, resume)
+    yield from _retraining(problem, trainer, residuals, resume)
 
 
-def _admm_rounds(problem: Problem, trainer: Trainer, resume: Checkpoint | None) -> Iterator[Round]:
+def _admm_rounds(
+    problem: Problem, trainer: Trainer, resume: Checkpoint | None
+) -> Generator[Round, None, Mapping[str, float]]:
+    """Returns the residuals of the last round."""
     settings, W = problem.plan.admm, problem.network.W()
     state = admm.init(W, problem.project, settings.rho)
-    done = 0
+    done, values = 0, {}
     if resume is not None:
         _load(trainer, resume)
         like = next(iter(W.values()))
         state = admm.State(unpack(resume.tensors, "Z", like), unpack(resume.tensors, "U", like), resume.numbers["rho"])
-        done = resume.done
+        done, values = resume.done, resume.residuals
     for number in range(done + 1, settings.rounds + 1):
         loss = trainer.train(
             problem.steps_per_round,
@@ -55,10 +59,13 @@ def _admm_rounds(problem: Problem, trainer: Trainer, resume: Checkpoint | None) 
             "rho": state.rho,
         }
         state = admm.grow(state, settings.rho_growth)
-        yield Round("admm", number, settings.rounds, values, _AdmmCheckpoint(trainer, state, number))
+        yield Round("admm", number, settings.rounds, values, _AdmmCheckpoint(trainer, state, number, values))
+    return values
 
 
-def _retraining(problem: Problem, trainer: Trainer, resume: Checkpoint | None) -> Iterator[Round]:
+def _retraining(
+    problem: Problem, trainer: Trainer, residuals: Mapping[str, float], resume: Checkpoint | None
+) -> Iterator[Round]:
     settings, network = problem.plan.retrain, problem.network
     if resume is not None:
         _load(trainer, resume)
@@ -74,7 +81,7 @@ def _retraining(problem: Problem, trainer: Trainer, resume: Checkpoint | None) -
         accuracy = top1(network, problem.val)
         best.offer(network.module.state_dict(), accuracy)
         values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy}
-        yield Round("retrain", number, settings.epochs, values, _RetrainCheckpoint(trainer, best, number))
+        yield Round("retrain", number, settings.epochs, values, _RetrainCheckpoint(trainer, best, number, residuals))
     network.module.load_state_dict(best.state)
 
 
@@ -96,10 +103,13 @@ class _AdmmCheckpoint:
     trainer: Trainer
     state: admm.State
     done: int
+    values: Mapping[str, float]
 
     def __call__(self) -> Checkpoint:
         tensors = pack({**_groups(self.trainer), "Z": self.state.Z, "U": self.state.U})
-        return Checkpoint("admm", self.done, tensors, {"step": self.trainer.step, "rho": self.state.rho})
+        numbers = {"step": self.trainer.step, "rho": self.state.rho}
+        residuals = {k: self.values[k] for k in ("primal", "dual", "relative")}
+        return Checkpoint("admm", self.done, tensors, numbers, residuals)
 
 
 @dataclass(frozen=True)
@@ -107,10 +117,12 @@ class _RetrainCheckpoint:
     trainer: Trainer
     best: _Best
     done: int
+    residuals: Mapping[str, float]
 
     def __call__(self) -> Checkpoint:
         tensors = pack({**_groups(self.trainer), "best": self.best.state})
-        return Checkpoint("retrain", self.done, tensors, {"step": self.trainer.step, "best": self.best.accuracy})
+        numbers = {"step": self.trainer.step, "best": self.best.accuracy}
+        return Checkpoint("retrain", self.done, tensors, numbers, self.residuals)
 
 
 def _groups(trainer: Trainer) -> dict[str, Mapping[str, Tensor]]:

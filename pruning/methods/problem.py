@@ -45,12 +45,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a method needs to go on elsewhere."""
+    """All that a method needs to go on elsewhere. residuals: primal, dual, relative of the last ADMM round."""
 
     phase: Literal["admm", "retrain"]
     done: int
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, float]
+    residuals: Mapping[str, float]
 
 
 @dataclass(frozen=True)

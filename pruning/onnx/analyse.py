@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import nn
 
 from pruning.analysis import Analysis, Layer, Port
-from pruning.errors import RejectedModel
+from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
 from pruning.measure import run, session
 from pruning.onnx.convert import convert, stored_tensors
 from pruning.onnx.network import Network
@@ -60,6 +60,8 @@ def agreement(model: ModelProto, network: Network, x: np.ndarray) -> float:
         with torch.no_grad():
             got = network.module(torch.from_numpy(x)).numpy()
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory from error
         raise RejectedModel(
             f"the model does not run on a batch of {len(x)} ({str(error)[:200]}); re-export with a dynamic batch axis"
         ) from error

@@ -77,7 +77,7 @@ def test_a_rule_that_matches_nothing_is_named():
 
 
 def test_an_impossible_budget_names_a_possible_one():
-    with pytest.raises(InvalidPlan, match="at most 1.108"):
+    with pytest.raises(InvalidPlan, match=r"at most 1\.108"):
         settle(plan(layers=[{"match": "fc", "exclude": True}]), LAYERS)
     possible = plan({"pruning_rate": 1.108}, layers=[{"match": "fc", "exclude": True}])
     assert settle(possible, LAYERS).shared_kept == 2

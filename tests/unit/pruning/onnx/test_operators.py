@@ -18,12 +18,16 @@ from tests.conftest import DATA
 CHANNELS = 3
 
 
-def weight(name, *shape, seed=0, dtype=np.float32):
+def weight(name, *shape, seed=0, dtype: type = np.float32):
     return numpy_helper.from_array(np.random.default_rng(seed).standard_normal(shape).astype(dtype), name)
 
 
 def ints(name, *values):
     return numpy_helper.from_array(np.array(values, np.int64), name)
+
+
+def number(name, value):
+    return numpy_helper.from_array(np.array(value, np.float32), name)
 
 
 def model(nodes, tensors=(), shape=("N", CHANNELS, 8, 8), opset=17, output="y"):
@@ -46,7 +50,7 @@ def model(nodes, tensors=(), shape=("N", CHANNELS, 8, 8), opset=17, output="y"):
 
 
 def node(op, *inputs, **attributes):
-    return helper.make_node(op, inputs or ["h"], ["y"], op.lower(), **attributes)
+    return helper.make_node(op, inputs or ["h"], ["y"], f"the {op}", **attributes)
 
 
 def chain(*nodes):
@@ -74,8 +78,8 @@ CASES = {
     ),
     "BatchNormalization": model([node("BatchNormalization", *"hgbmv")], BN),
     "Cast": model(chain(("Cast", ["_"], {"to": TensorProto.DOUBLE}), ("Cast", ["_"], {"to": TensorProto.FLOAT}))),
-    "Clip": model([node("Clip", "h", "lo", "hi")], [weight("lo"), numpy_helper.from_array(np.float32(2), "hi")]),
-    "Clip one side": model([node("Clip", "h", "", "hi")], [numpy_helper.from_array(np.float32(0.3), "hi")]),
+    "Clip": model([node("Clip", "h", "lo", "hi")], [weight("lo"), number("hi", 2)]),
+    "Clip one side": model([node("Clip", "h", "", "hi")], [number("hi", 0.3)]),
     "Clip of opset 9": model([node("Clip", min=0.0, max=6.0)], opset=9),
     "Concat": model([node("Concat", "h", "x", axis=1)]),
     "Constant": model(chain(("Constant", [], {"value_float": 2.5}), ("Mul", ["h", "_"], {}))),
@@ -101,7 +105,7 @@ CASES = {
         [node("Conv", "h", "w", auto_pad="SAME_LOWER", strides=[2, 2])], [weight("w", 6, 4, 4, 3)]
     ),
     "Conv VALID": model([node("Conv", "h", "w", auto_pad="VALID")], [weight("w", 6, 4, 3, 3)]),
-    "Div": model([node("Div", "h", "b")], [numpy_helper.from_array(np.float32(3), "b")]),
+    "Div": model([node("Div", "h", "b")], [number("b", 3)]),
     "Dropout": model([node("Dropout")]),
     "Flatten": model([node("Flatten")]),
     "Flatten at 2": model([node("Flatten", axis=2)]),
@@ -122,9 +126,7 @@ CASES = {
     "MaxPool uneven": model([node("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])]),
     "MaxPool ceil": model([node("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)]),
     "Mul": model([node("Mul", "h", "b")], [weight("b", 4, 1, 1)]),
-    "Pad": model(
-        [node("Pad", "h", "p", "c")], [ints("p", 0, 1, 2, 0, 0, 1, 0, 3), numpy_helper.from_array(np.float32(2), "c")]
-    ),
+    "Pad": model([node("Pad", "h", "p", "c")], [ints("p", 0, 1, 2, 0, 0, 1, 0, 3), number("c", 2)]),
     "Pad with axes": model([node("Pad", "h", "p", "", "a")], [ints("p", 1, 2), ints("a", -1)], opset=18),
     "Pad reflect": model([node("Pad", "h", "p", mode="reflect")], [ints("p", 0, 0, 2, 1, 0, 0, 1, 2)]),
     "Pad of opset 9": model([node("Pad", pads=[0, 0, 1, 1, 0, 0, 1, 1], value=1.0)], opset=9),

@@ -19,7 +19,7 @@ def nearest(V: torch.Tensor, kept: int) -> float:
     return best
 
 
-@pytest.fixture(params=PATTERNS.values(), ids=PATTERNS)
+@pytest.fixture(params=PATTERNS.values(), ids=list(PATTERNS))
 def pattern(request):
     return request.param()
 
