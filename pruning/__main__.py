@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pruning.analysis import Preprocess
-from pruning.errors import PruningError
+from pruning.errors import OutOfMemory, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
 from pruning.pipeline import Order, prune
@@ -52,8 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         order = Order(options.model.read_bytes(), options.data, _plan(options), preprocess=_preprocess(options))
         delivery = prune(order, Terminal())
-    except (PruningError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (PruningError, OSError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, PruningError | OSError) and not is_out_of_memory(error):
+            raise
+        print(f"error: {OutOfMemory() if is_out_of_memory(error) else error}", file=sys.stderr)
         return 1
     except ValidationError as error:
         for problem in error.errors():
