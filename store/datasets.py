@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from store.artifacts import Blob
 from store.tables import Dataset, new_id
+from store.unique import add_once
 
 
 def add(
@@ -17,9 +18,7 @@ def add(
 ) -> tuple[Dataset, bool]:
     """The owner's data set with this content, format and preprocessing, and whether it is new."""
     reading = hashlib.sha256(json.dumps([format, preprocess], sort_keys=True).encode()).hexdigest()
-    query = select(Dataset).where(Dataset.owner == owner, Dataset.sha256 == blob.sha256, Dataset.reading == reading)
-    if found := session.scalar(query):
-        return found, False
+    same = select(Dataset).where(Dataset.owner == owner, Dataset.sha256 == blob.sha256, Dataset.reading == reading)
     row = Dataset(
         id=new_id("dat"),
         owner=owner,
@@ -30,6 +29,4 @@ def add(
         preprocess=dict(preprocess),
         reading=reading,
     )
-    session.add(row)
-    session.flush()
-    return row, True
+    return add_once(session, row, same)

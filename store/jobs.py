@@ -15,6 +15,7 @@ from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
 from store.pages import Page, page
 from store.settings import settings
 from store.tables import Artifact, Job, new_id
+from store.unique import add_once
 
 MOVES: dict[str, tuple[str, ...]] = {
     "running": ("queued",),
@@ -46,8 +47,6 @@ def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
 
     Raises: IdempotencyMismatch: the key was used with another body.
     """
-    if found := _same_key(session, owner, request):
-        return found, False
     job = Job(
         id=new_id("job"),
         owner=owner,
@@ -59,11 +58,15 @@ def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
         idempotency_key=request.idempotency_key,
         body_hash=request.body_hash,
     )
-    session.add(job)
-    session.flush()
-    events.append(session, job.id, "status", {"status": "queued"})
-    session.refresh(job)
-    return job, True
+    key = request.idempotency_key
+    same = select(Job).where(Job.owner == owner, Job.idempotency_key == key, Job.idempotency_key.is_not(None))
+    job, is_new = add_once(session, job, same)
+    if not is_new and job.body_hash != request.body_hash:
+        raise IdempotencyMismatch
+    if is_new:
+        events.append(session, job.id, "status", {"status": "queued"})
+        session.refresh(job)
+    return job, is_new
 
 
 def get(session: Session, owner: str, job_id: str) -> Job:
@@ -281,13 +284,3 @@ def _running(job_id: str, attempt: int) -> ColumnElement[bool]:
 
 def _ended() -> dict[str, Any]:
     return {"finished_at": now(), "lease_until": None, "worker": None, "eta_seconds": None}
-
-
-def _same_key(session: Session, owner: str, request: Request) -> Job | None:
-    if request.idempotency_key is None:
-        return None
-    query = select(Job).where(Job.owner == owner, Job.idempotency_key == request.idempotency_key)
-    found = session.scalar(query)
-    if found is not None and found.body_hash != request.body_hash:
-        raise IdempotencyMismatch
-    return found

@@ -5,14 +5,11 @@ from sqlalchemy.orm import Session
 
 from store.artifacts import Blob
 from store.tables import Model, new_id
+from store.unique import add_once
 
 
 def add(session: Session, owner: str, name: str, blob: Blob) -> tuple[Model, bool]:
     """The owner's model with this content, and whether it is new."""
-    query = select(Model).where(Model.owner == owner, Model.sha256 == blob.sha256)
-    if found := session.scalar(query):
-        return found, False
+    same = select(Model).where(Model.owner == owner, Model.sha256 == blob.sha256)
     row = Model(id=new_id("mdl"), owner=owner, name=name, sha256=blob.sha256, bytes=blob.bytes)
-    session.add(row)
-    session.flush()
-    return row, True
+    return add_once(session, row, same)

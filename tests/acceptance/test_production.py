@@ -1,0 +1,86 @@
+"""The same service on Redis and PostgreSQL."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import create_engine, text
+
+from tests.acceptance.test_faults import LONG, begin, in_round
+from tests.conftest import Service, postgres_url, redis_url
+
+WHY = "SECATEUR_TEST_POSTGRES and SECATEUR_TEST_REDIS name no servers to test against"
+pytestmark = pytest.mark.skipif(not (postgres_url() and redis_url()), reason=WHY)
+
+
+@pytest.fixture
+def production(tmp_path: Path) -> Iterator[Service]:
+    """A service of this test's own schema; the Redis database is emptied."""
+    schema = f"test_{uuid.uuid4().hex}"
+    admin = create_engine(postgres_url() or "", isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    with redis.Redis.from_url(redis_url() or "") as client:
+        client.flushdb()
+    url = f"{postgres_url()}?options=-csearch_path%3D{schema}"
+    running = Service(tmp_path / "data", database_url=url, broker_url=redis_url() or "").start()
+    yield running
+    assert running.stop() == 0
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    admin.dispose()
+
+
+def test_a_job_from_upload_to_report(production: Service) -> None:
+    assert production.pids("valkey-server") == []
+    job = begin(production, {"budget": {"pruning_rate": 20}})
+    ended = production.ended(job)
+    assert ended["status"] == "succeeded", ended["error"]
+    report = production.http.get(f"/v1/jobs/{job}/report").json()
+    assert report["goal_met"] and report["accuracy"]["pruned"] > 0.95
+
+
+def test_two_workers_given_the_same_id_run_it_once(production: Service) -> None:
+    """Every message is doubled, and there are two workers of each kind."""
+    import os
+    import subprocess
+    import sys
+
+    from tests.conftest import HOUSE
+
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "worker.app",
+        "worker",
+        "-Q",
+        "jobs",
+        "-n",
+        "second@%h",
+        "-l",
+        "INFO",
+    ]
+    with (production.folder / "logs" / "second.log").open("wb") as log:
+        second = subprocess.Popen(command, cwd=HOUSE, env=os.environ | production.environment, stdout=log, stderr=log)
+    try:
+        job = begin(production, LONG)
+        sender = [
+            sys.executable,
+            "-c",
+            f"from store.queue import sender; [sender.wake('job', '{job}') for _ in range(5)]",
+        ]
+        subprocess.run(sender, cwd=HOUSE, env=os.environ | production.environment, check=True)
+        in_round(production, job, 3)
+        import psutil
+
+        running = [p for p in psutil.process_iter(["cmdline"]) if job in (p.info["cmdline"] or [])]
+        assert len(running) == 1
+        ended = production.ended(job)
+        assert (ended["status"], ended["attempt"]) == ("succeeded", 1)
+    finally:
+        second.terminate()
+        assert second.wait(20) == 0
