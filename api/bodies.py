@@ -44,16 +44,20 @@ async def store_body(request: Request, most: int) -> Blob:
 
 
 async def _store(stream: AsyncIterator[bytes], most: int) -> Blob:
+    """A piece is hashed and written in a thread while the next one is received; no more than two are in memory."""
     with Staged() as staged:
-        total, piece = 0, bytearray()
-        async for chunk in stream:
-            total += len(chunk)
-            if total > most:
-                raise _too_large(most)
-            piece += chunk
-            if len(piece) >= PIECE:
-                await asyncio.to_thread(staged.write, piece)
-                piece = bytearray()
+        total, piece, writing = 0, bytearray(), asyncio.create_task(asyncio.sleep(0))
+        try:
+            async for chunk in stream:
+                total += len(chunk)
+                if total > most:
+                    raise _too_large(most)
+                piece += chunk
+                if len(piece) >= PIECE:
+                    await writing
+                    writing, piece = asyncio.create_task(asyncio.to_thread(staged.write, piece)), bytearray()
+        finally:
+            await writing
         await asyncio.to_thread(staged.write, piece)
         if not total:
             raise Problem(422, "the body is empty: send the file as the raw body, or as the multipart part `file`")
