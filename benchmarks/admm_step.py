@@ -50,14 +50,14 @@ def main() -> None:
     )
 
 
-def _paired_steps(trainer: Trainer, state: admm.State, W: dict[str, torch.nn.Parameter]) -> tuple[list[float], list[float]]:
+def _paired_steps(
+    trainer: Trainer, state: admm.State, W: dict[str, torch.nn.Parameter]
+) -> tuple[list[float], list[float]]:
     plain: list[float] = []
     penalised: list[float] = []
     for i in range(PAIRS):
         plain.append(_timed(lambda: trainer.train(1, lambda _: 1e-4, lambda: None)))
-        penalised.append(
-            _timed(lambda: trainer.train(1, lambda _: 1e-4, lambda: admm.add_penalty_gradient(state, W)))
-        )
+        penalised.append(_timed(lambda: trainer.train(1, lambda _: 1e-4, lambda: admm.add_penalty_gradient(state, W))))
         if i == 20:  # warm by now
             plain.clear()
             penalised.clear()

@@ -22,7 +22,10 @@ def main() -> None:
         values["POST to first training step, s"] = round(_first_step(http, ids), 2)
         job = http.post("/v1/jobs", json={**ids, "plan": {"budget": {"pruning_rate": 5}}}).json()["id"]
         gets = [_ms(lambda: http.get(f"/v1/jobs/{job}")) for _ in range(GETS)]
-        posts = [_ms(lambda: http.post("/v1/jobs", json={**ids, "plan": {"budget": {"pruning_rate": 5}}})) for _ in range(POSTS)]
+        posts = [
+            _ms(lambda: http.post("/v1/jobs", json={**ids, "plan": {"budget": {"pruning_rate": 5}}}))
+            for _ in range(POSTS)
+        ]
     values["GET /v1/jobs/{id}, ms (median)"] = round(statistics.median(gets), 2)
     values["GET /v1/jobs/{id}, ms (p99)"] = round(statistics.quantiles(gets, n=100)[98], 2)
     values["POST /v1/jobs, ms (median)"] = round(statistics.median(posts), 2)

@@ -17,7 +17,7 @@ PIECE = os.urandom(1 << 20)
 def main() -> None:
     values: dict[str, object] = {}
     with running_service() as (url, pid, _):
-        api = next(p for p in psutil.Process(pid).children() if "uvicorn" in " ".join(p.cmdline()))
+        api = next(p for p in psutil.Process(pid).children() if "-m api" in " ".join(p.cmdline()))
         httpx.post(f"{url}/v1/datasets", content=b"warm")
         for kind in ("raw body", "multipart"):
             seconds, rise = _upload(url, api, kind)

@@ -3,6 +3,7 @@
 The data are the 1,797 8x8 images of the UCI optical digits as scikit-learn ships them; a fifth is the test split.
 """
 
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,18 @@ def main() -> None:
 def train(x: torch.Tensor, y: torch.Tensor) -> nn.Sequential:
     """A small convolutional net on pixel values 0 to 16, with random shifts by one pixel. x: (N, 1, 8, 8)."""
     net = nn.Sequential(
-        *(nn.BatchNorm2d(1), nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()),
-        *(nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 10)),
+        OrderedDict(
+            norm=nn.BatchNorm2d(1),
+            conv1=nn.Conv2d(1, 32, 3, padding=1),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(32, 32, 3, padding=1),
+            relu2=nn.ReLU(),
+            pool=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(512, 128),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(128, 10),
+        )
     )
     epochs, size = 60, 64
     optimizer = torch.optim.Adam(net.parameters(), 2e-3, weight_decay=1e-4)

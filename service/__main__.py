@@ -3,6 +3,7 @@
 import sys
 import threading
 
+from pydantic import ValidationError
 from secateur import SecateurError
 
 from service.demo import demo
@@ -21,6 +22,11 @@ def main(arguments: list[str]) -> int:
             supervisor.watch()
     except CannotStart as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ValidationError as error:
+        for problem in error.errors():
+            where = "".join(f"SECATEUR_{field}: ".upper() for field in problem["loc"])
+            print(f"error: {where}{problem['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped", flush=True)

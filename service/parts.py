@@ -62,7 +62,8 @@ class Part:
 
 def parts(settings: Settings, port: int) -> list[Part]:
     """The processes in the order in which they start; a broker only where no other is named."""
-    environment = os.environ | {"SECATEUR_DATA_DIR": str(settings.data_dir.resolve()), "PYTHONPATH": str(HOUSE)}
+    folder = str(settings.data_dir.resolve())
+    environment = os.environ | {"SECATEUR_DATA_DIR": folder, "SECATEUR_PORT": str(port), "PYTHONPATH": str(HOUSE)}
     logs = settings.data_dir.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
 
@@ -73,8 +74,7 @@ def parts(settings: Settings, port: int) -> list[Part]:
         celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
         return part(f"worker-{queue}", *celery, "-Q", queue, "-n", f"{queue}@%h", "-l", "INFO")
 
-    web = (sys.executable, "-m", "uvicorn", "--factory", "api.app:create", "--no-access-log")
-    api = part("api", *web, "--host", settings.host, "--port", str(port))
+    api = part("api", sys.executable, "-m", "api")
     broker = [] if settings.broker_url else [part("broker", *_valkey(settings))]
     return [*broker, api, worker("jobs"), worker("light")]
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import http.client
-import ipaddress
 import os
 import signal
 import socket
@@ -29,7 +28,6 @@ class Supervisor:
     """Runs the parts from start() to stop()."""
 
     def __init__(self, settings: Settings) -> None:
-        check_address(settings)
         self.settings = settings
         self.port = free_port(settings)
         self.stopping = threading.Event()
@@ -100,19 +98,6 @@ def running(settings: Settings) -> Iterator[Supervisor]:
             yield supervisor
         finally:
             supervisor.stop()
-
-
-def check_address(settings: Settings) -> None:
-    """Raises: CannotStart: it would listen to others without asking for keys."""
-    try:
-        is_local = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local and not settings.auth:
-        raise CannotStart(
-            f"SECATEUR_HOST={settings.host} would let everyone in: set SECATEUR_AUTH=true and make a key "
-            "with `python -m store.keys create NAME`, or listen on 127.0.0.1"
-        )
 
 
 def free_port(settings: Settings) -> int:

@@ -1,9 +1,11 @@
 """Settings of the whole service, from SECATEUR_... variables."""
 
+import ipaddress
 from functools import cache
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
@@ -40,6 +42,15 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30, gt=0, description="A worker silent for so long has lost its job.")
     sweep_seconds: float = Field(default=10, gt=0, description="Time between two looks for lost jobs and messages.")
 
+    @model_validator(mode="after")
+    def _nobody_else_without_keys(self) -> Self:
+        if not self.auth and not _is_loopback(self.host):
+            raise ValueError(
+                f"SECATEUR_HOST={self.host} would let everyone in: set SECATEUR_AUTH=true and make a key "
+                "with `python -m store.keys create NAME`, or listen on 127.0.0.1"
+            )
+        return self
+
     @property
     def database(self) -> str:
         """SQLAlchemy URL."""
@@ -59,6 +70,13 @@ class Settings(BaseSettings):
     def broker(self) -> str:
         """Celery's broker URL."""
         return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @cache

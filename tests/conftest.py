@@ -6,12 +6,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from sqlalchemy import create_engine, text
 
 HOUSE = Path(__file__).parent.parent
 EXAMPLES = HOUSE / "examples"
@@ -85,6 +88,18 @@ def postgres_url() -> str | None:
     return os.environ.get("SECATEUR_TEST_POSTGRES")
 
 
+@contextmanager
+def schema_of_its_own() -> Iterator[str]:
+    """URL of an empty schema of the test PostgreSQL; dropped afterwards."""
+    schema = f"test_{uuid.uuid4().hex}"
+    admin = create_engine(postgres_url() or "", isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+        yield f"{postgres_url()}?options=-csearch_path%3D{schema}"
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    admin.dispose()
+
+
 def redis_url() -> str | None:
     """A Redis to test against, such as redis://localhost:6379/15; its queues are emptied."""
     return os.environ.get("SECATEUR_TEST_REDIS")
@@ -134,8 +149,6 @@ class Service:
 
     def pids(self, pattern: str) -> list[int]:
         """Processes of this service whose command line matches."""
-        import psutil
-
         found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:

@@ -95,10 +95,10 @@ def test_the_same_bytes_are_the_same_model(service: Service, done: dict) -> None
 def test_the_analysis_says_what_can_be_pruned(service: Service, done: dict) -> None:
     analysis = service.http.get(f"/v1/models/{done['model_id']}/analysis").json()
     assert [(x["name"], x["kind"], x["weights"]) for x in analysis["layers"]] == [
-        ("1", "conv", 288),
-        ("3", "conv", 9216),
-        ("7", "dense", 65536),
-        ("9", "dense", 1280),
+        ("conv1", "conv", 288),
+        ("conv2", "conv", 9216),
+        ("fc1", "dense", 65536),
+        ("fc2", "dense", 1280),
     ]
     assert analysis["weights"] == 76_320 and analysis["inputs"][0]["shape"] == [None, 1, 8, 8]
 

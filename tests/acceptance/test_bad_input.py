@@ -1,13 +1,17 @@
 """Bad input over HTTP: a sentence, the right status, nothing left behind, no traceback."""
 
 import io
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from tests.conftest import EXAMPLES, Service, save_npz, tiny_model
+from tests.conftest import EXAMPLES, HOUSE, Service, save_npz, tiny_model
 
 PLAN = {"budget": {"pruning_rate": 4}}
 
@@ -174,8 +178,6 @@ def test_a_finished_job_cannot_be_cancelled_nor_retried(service: Service, ids) -
 
 
 def test_limits_are_met_before_the_body_is_read(tmp_path: Path) -> None:
-    import socket
-
     small = Service(tmp_path / "data", max_model_bytes="1000").start()
     try:
         host, port = small.url.removeprefix("http://").split(":")
@@ -200,12 +202,6 @@ def test_preprocessing_that_cannot_be_is_refused(service: Service) -> None:
 
 
 def test_keys_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
-    from tests.conftest import HOUSE
-
     locked = Service(tmp_path / "data", auth="true").start()
     try:
         check_problem(locked.http.get("/v1/jobs"), 401, "send an API key")

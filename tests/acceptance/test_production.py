@@ -1,15 +1,17 @@
 """The same service on Redis and PostgreSQL."""
 
-import uuid
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import redis
-from sqlalchemy import create_engine, text
 
 from tests.acceptance.test_faults import LONG, begin, in_round
-from tests.conftest import Service, postgres_url, redis_url
+from tests.conftest import HOUSE, Service, postgres_url, redis_url, schema_of_its_own
 
 WHY = "SECATEUR_TEST_POSTGRES and SECATEUR_TEST_REDIS name no servers to test against"
 pytestmark = pytest.mark.skipif(not (postgres_url() and redis_url()), reason=WHY)
@@ -18,19 +20,12 @@ pytestmark = pytest.mark.skipif(not (postgres_url() and redis_url()), reason=WHY
 @pytest.fixture
 def production(tmp_path: Path) -> Iterator[Service]:
     """A service of this test's own schema; the Redis database is emptied."""
-    schema = f"test_{uuid.uuid4().hex}"
-    admin = create_engine(postgres_url() or "", isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
     with redis.Redis.from_url(redis_url() or "") as client:
         client.flushdb()
-    url = f"{postgres_url()}?options=-csearch_path%3D{schema}"
-    running = Service(tmp_path / "data", database_url=url, broker_url=redis_url() or "").start()
-    yield running
-    assert running.stop() == 0
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    admin.dispose()
+    with schema_of_its_own() as url:
+        running = Service(tmp_path / "data", database_url=url, broker_url=redis_url() or "").start()
+        yield running
+        assert running.stop() == 0
 
 
 def test_a_job_from_upload_to_report(production: Service) -> None:
@@ -44,12 +39,6 @@ def test_a_job_from_upload_to_report(production: Service) -> None:
 
 def test_two_workers_given_the_same_id_run_it_once(production: Service) -> None:
     """Every message is doubled, and there are two workers of each kind."""
-    import os
-    import subprocess
-    import sys
-
-    from tests.conftest import HOUSE
-
     command = [
         sys.executable,
         "-m",
@@ -75,8 +64,6 @@ def test_two_workers_given_the_same_id_run_it_once(production: Service) -> None:
         ]
         subprocess.run(sender, cwd=HOUSE, env=os.environ | production.environment, check=True)
         in_round(production, job, 3)
-        import psutil
-
         running = [p for p in psutil.process_iter(["cmdline"]) if job in (p.info["cmdline"] or [])]
         assert len(running) == 1
         ended = production.ended(job)

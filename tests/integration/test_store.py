@@ -36,6 +36,12 @@ def claim(job: Job, worker: str = "w") -> Job | None:
         return jobs.claim(session, job.id, worker)
 
 
+def claimed(job: Job, worker: str = "w") -> Job:
+    mine = claim(job, worker)
+    assert mine is not None
+    return mine
+
+
 def row(job: Job) -> Job:
     with reading() as session:
         return jobs.get(session, OWNER, job.id)
@@ -93,12 +99,12 @@ def test_a_doubled_key_makes_one_job_under_competition(request_):
 
 
 def test_a_silent_worker_loses_its_job_and_is_fenced(job):
-    first = claim(job)
+    first = claimed(job)
     silence(job)
     with writing() as session:
         jobs.take_back(session)
     assert (row(job).status, row(job).crashes) == ("queued", 1)
-    second = claim(job, "other")
+    second = claimed(job, "other")
     assert second.attempt == 2
     with writing() as session:
         assert jobs.heartbeat(session, job.id, first.attempt) is None
@@ -114,7 +120,7 @@ def test_a_silent_worker_loses_its_job_and_is_fenced(job):
 
 
 def test_a_lease_that_is_held_on_is_not_taken_back(job):
-    mine = claim(job)
+    mine = claimed(job)
     silence(job)
     with writing() as session:
         assert jobs.heartbeat(session, job.id, mine.attempt) == "running"
@@ -125,18 +131,18 @@ def test_a_lease_that_is_held_on_is_not_taken_back(job):
 
 def test_a_job_that_is_lost_too_often_fails(job):
     for attempt in range(1, settings().max_attempts + 1):
-        mine = claim(job)
+        mine = claimed(job)
         with writing() as session:
             jobs.lose(session, job.id, mine.attempt, "killed")
         assert row(job).status == ("queued" if attempt < settings().max_attempts else "failed")
-    assert "lost 3 times; the last time: killed" in row(job).error
+    assert "lost 3 times; the last time: killed" in str(row(job).error)
     with writing() as session:
         jobs.retry(session, OWNER, job.id)
-    assert claim(job).attempt == 4
+    assert claimed(job).attempt == 4
 
 
 def test_losing_an_ended_job_changes_nothing(job):
-    mine = claim(job)
+    mine = claimed(job)
     with writing() as session:
         jobs.fail(session, job.id, mine.attempt, "why")
         jobs.lose(session, job.id, mine.attempt, "late")
@@ -146,7 +152,7 @@ def test_losing_an_ended_job_changes_nothing(job):
 
 @pytest.mark.parametrize("ends_first", [True, False])
 def test_cancel_and_success_exclude_each_other(job, ends_first):
-    mine = claim(job)
+    mine = claimed(job)
     if ends_first:
         with writing() as session:
             jobs.succeed(session, job.id, mine.attempt, {"a": artifacts.put(b"file")}, True)
@@ -176,7 +182,7 @@ def test_cancelling_with_a_lost_worker_ends(job):
 
 
 def test_success_publishes_and_clears_up(job):
-    mine = claim(job)
+    mine = claimed(job)
     kept, checkpoint = artifacts.put(b"result"), artifacts.put(b"checkpoint")
     with writing() as session:
         assert jobs.save_checkpoint(session, job.id, mine.attempt, checkpoint) is None
@@ -242,6 +248,7 @@ def test_an_upload_is_judged_once(request_):
         session.execute(update(Model).values(lease_until=now() - 1))
     with writing() as session:
         second = uploads.claim(session, Model, request_.model_id)
+        assert first is not None and second is not None
         assert (first.attempt, second.attempt) == (1, 2)
     with pytest.raises(Fenced), writing() as session:
         uploads.judge(session, Model, request_.model_id, 1, ["late"], {})

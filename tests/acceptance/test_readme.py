@@ -1,0 +1,115 @@
+"""Every command of the README, run as it stands there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import onnx
+import pytest
+import yaml
+
+from tests.conftest import DATA, HOUSE, Service
+
+README = (HOUSE / "README.md").read_text()
+BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def block(language: str, containing: str) -> str:
+    (found,) = [text for kind, text in BLOCKS if kind == language and containing in text]
+    return found
+
+
+def run(command: list[str], folder: Path, seconds: int = 280, **environment: str) -> str:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SECATEUR_", "MAKE"))}
+    path = f"{Path(sys.executable).parent}:{clean['PATH']}"
+    result = subprocess.run(
+        command, cwd=folder, env=clean | {"PATH": path} | environment, capture_output=True, text=True, timeout=seconds
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_every_block_is_run_here():
+    tested = ["make demo", "make up", "lenet5.onnx", "from secateur", "-m pruning", "docker compose"]
+    for _, text in BLOCKS:
+        assert len([t for t in tested if t in text]) == 1, text
+
+
+def test_make_demo(tmp_path: Path):
+    """EXIT=1 ends it after the job."""
+    command = block("bash", "make demo").split()
+    for old in ("pruned.onnx", "report.json"):
+        (HOUSE / "out" / old).unlink(missing_ok=True)
+    said = run([*command, "EXIT=1"], HOUSE, SECATEUR_DATA_DIR=str(tmp_path / "data"))
+    assert re.search(r"Secateur is at http://127\.0\.0\.1:\d+", said)
+    report = json.loads((HOUSE / "out/report.json").read_text())
+    assert report["compression"]["pruning_rate"] >= 20 and report["accuracy"]["pruned"] > 0.95
+    assert f"{report['accuracy']['pruned']:.2%}" in said and "weights kept" in said and "milliseconds" in said
+    onnx.checker.check_model(onnx.load(HOUSE / "out/pruned.onnx"))
+
+
+def test_make_up(tmp_path: Path):
+    """Until it says where it is; Ctrl-C ends it."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SECATEUR_", "MAKE"))}
+    process = subprocess.Popen(
+        block("bash", "make up").split(),
+        cwd=HOUSE,
+        env=environment | {"SECATEUR_DATA_DIR": str(tmp_path / "data")},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert "Secateur is at http://127.0.0.1:" in process.stdout.readline()
+    os.killpg(process.pid, 2)
+    process.wait(30)
+    assert "stopped" in process.stdout.read()
+    process.stdout.close()
+
+
+@pytest.mark.skipif(not (DATA / "lenet5.onnx").exists(), reason="SECATEUR_DATA holds no LeNet-5")
+def test_the_first_job_with_curl(service: Service, tmp_path: Path):
+    run(["bash", "-eu", "-c", block("bash", "lenet5.onnx")], tmp_path, U=service.url, D=str(DATA))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["compression"]["weights_total"] == 430_500 and report["compression"]["weights_kept"] == 21_525
+    assert report["accuracy"]["dense"] == 0.9914 and report["accuracy"]["pruned"] >= 0.99
+    onnx.checker.check_model(onnx.load(tmp_path / "pruned.onnx"))
+
+
+def test_the_first_job_with_the_client(service: Service, tmp_path: Path):
+    text = block("python", "from secateur").replace("http://127.0.0.1:8000", service.url)
+    text = text.replace('"examples/', f'"{HOUSE}/examples/')
+    said = run([sys.executable, "-c", textwrap.dedent(text)], tmp_path)
+    assert "76,320 weights became 3,816" in said and (tmp_path / "pruned.onnx").exists()
+
+
+def test_without_any_service(tmp_path: Path):
+    command = block("bash", "-m pruning").split()
+    assert command[0] == ".venv/bin/python" and command[-2:] == ["--out", "out"]
+    said = run([sys.executable, *command[1:-1], str(tmp_path)], HOUSE)
+    assert "76,320 weights became 3,816" in said
+    assert {p.name for p in tmp_path.iterdir()} == {"pruned.onnx", "report.json", "manifest.json", "masks.safetensors"}
+
+
+def test_the_deployment_names_what_is_there():
+    """Docker is not on every machine that runs the tests: the commands are held against the compose file."""
+    text = block("bash", "docker compose")
+    compose = (HOUSE / "docker-compose.yml").read_text()
+    variable = re.search(r"export (\w+)=", text)
+    assert variable is not None and f"${{{variable[1]}:?" in compose
+    assert "exec api python -m store.keys create" in text and "api" in yaml.safe_load(compose)["services"]
+
+
+def test_the_files_that_it_links_to_are_there():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (HOUSE / target).exists(), target
+
+
+def test_the_operators_are_counted():
+    from pruning.onnx.ops import CONVERTERS
+
+    assert f"the {len(CONVERTERS)} operators" in README

@@ -1,0 +1,136 @@
+"""The house: what is on disk is in the tables, the locks and the compose file, and the other way round."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pruning.data import READERS
+from pruning.methods import METHODS
+from pruning.onnx.ops import CONVERTERS
+from pruning.plan import Plan
+from pruning.sparsity import PATTERNS
+from store.settings import Settings
+from tests.conftest import HOUSE
+
+
+def modules(folder: str) -> set[str]:
+    return {p.stem for p in (HOUSE / folder).glob("*.py")} - {"__init__"}
+
+
+def table_modules(table: dict) -> set[str]:
+    return {entry.__module__.rpartition(".")[2] for entry in table.values()}
+
+
+def test_every_file_has_its_line_in_the_table():
+    assert modules("pruning/sparsity") - {"largest"} == table_modules(PATTERNS)
+    assert modules("pruning/methods") - {"problem"} == table_modules(METHODS)
+    assert modules("pruning/data") - {"dataset"} == table_modules(READERS)
+    assert modules("pruning/onnx/ops") - {"windows"} == table_modules(CONVERTERS)
+
+
+def test_every_route_is_included():
+    nouns = modules("api/routes") - {"uploads"}
+    app = ast.parse((HOUSE / "api/app.py").read_text())
+    imported = {
+        a.name for n in ast.walk(app) if isinstance(n, ast.ImportFrom) and n.module == "api.routes" for a in n.names
+    }
+    assert imported == nouns
+
+
+def test_the_plan_offers_what_the_tables_hold():
+    schema = Plan.model_json_schema()
+    offered = schema["properties"]["method"]
+    assert set(offered.get("enum", [offered.get("const")])) == set(METHODS)
+    assert set(PATTERNS) == {p.model_fields["kind"].default for p in PATTERNS.values()}
+
+
+def test_every_field_of_the_plan_explains_itself():
+    for name, model in Plan.model_json_schema()["$defs"].items():
+        for field, schema in model["properties"].items():
+            assert schema.get("description") or "const" in schema, f"{name}.{field}"
+
+
+def test_the_api_starts_without_torch_in_two_seconds():
+    heavy = {"torch", "onnx", "onnxruntime", "numpy"}
+    code = f"import sys, api.app; api.app.create(); print(sorted({heavy} & set(sys.modules)))"
+    start = time.monotonic()
+    said = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"
+    assert time.monotonic() - start < 4  # 2 s on an idle machine (benchmarks/api_latency.py); CI is not idle
+
+
+def test_the_worker_starts_without_torch():
+    code = "import sys, worker.tasks; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "False"
+
+
+def test_the_lock_pins_every_direct_dependency():
+    project = tomllib.loads((HOUSE / "pyproject.toml").read_text())
+    name = re.compile(r"^[\w.-]+")
+
+    def names(lines: list[str]) -> set[str]:
+        return {m[0].lower().replace("_", "-").replace(".", "-") for line in lines if (m := name.match(line))}
+
+    lock = (HOUSE / "requirements.lock").read_text().splitlines()
+    dev = (HOUSE / "requirements-dev.lock").read_text().splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock + dev)
+    assert names(project["project"]["dependencies"]) <= names(lock)
+    assert names(project["dependency-groups"]["dev"]) - {"setuptools"} <= names(dev) | names(lock)
+    assert "torch==2.13.0" in lock
+
+
+def test_compose_is_in_step():
+    text = (HOUSE / "docker-compose.yml").read_text()
+    compose = yaml.safe_load(text)
+    services = compose["services"]
+    assert set(services) == {"api", "worker", "worker-light", "worker-gpu", "redis", "postgres"}
+    fields = {f"SECATEUR_{f.upper()}" for f in Settings.model_fields}
+    assert set(services["api"]["environment"]) <= fields
+    for name, service in services.items():
+        image = service["image"]
+        assert ":" in image and not image.endswith(":latest"), name
+        assert "healthcheck" in service, name
+    assert services["worker-gpu"]["profiles"] == ["gpu"] and "profiles" not in services["worker"]
+    commands = " ".join(str(s["command"]) for s in services.values() if "command" in s)
+    for module in re.findall(r"python -m ([\w.]+)", commands):
+        assert (
+            module == "celery"
+            or (HOUSE / f"{module.replace('.', '/')}.py").exists()
+            or (HOUSE / module / "__main__.py").exists()
+        )
+    assert set(re.findall(r"-Q (\w+)", commands)) == {"jobs", "light"}
+
+
+def test_the_image_holds_what_the_commands_need():
+    copied = set(re.findall(r"^COPY (\w+)", (HOUSE / "Dockerfile").read_text(), re.MULTILINE))
+    allowed = set(re.findall(r"^!(\w+)", (HOUSE / ".dockerignore").read_text(), re.MULTILINE))
+    assert copied <= allowed
+    assert {"api", "client", "pruning", "service", "store", "worker"} <= copied
+    base = re.search(r"^FROM (\S+)", (HOUSE / "Dockerfile").read_text(), re.MULTILINE)
+    assert base is not None and not base[1].endswith("latest") and ":" in base[1]
+
+
+def test_decisions_fit_on_a_page_and_are_numbered():
+    found = sorted(p.name for p in (HOUSE / "docs/decisions").glob("*.md"))
+    assert [int(n[:4]) for n in found] == list(range(1, len(found) + 1))
+    for name in found:
+        text = (HOUSE / "docs/decisions" / name).read_text()
+        assert all(f"**{part}.**" in text for part in ("Context", "Decision", "Consequences")), name
+        assert len(text.split()) < 500, name
+
+
+@pytest.mark.parametrize("path", sorted((HOUSE / "benchmarks/results").glob("*.json")), ids=lambda p: p.stem)
+def test_a_result_says_how_it_was_made(path: Path):
+    result = json.loads(path.read_text())
+    assert {"date", "command", "machine", "versions", "results"} <= set(result)
+    module = result["command"].removeprefix("python -m ").split()[0]
+    assert (HOUSE / f"{module.replace('.', '/')}.py").exists()
