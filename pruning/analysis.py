@@ -77,11 +77,16 @@ def check_fit(analysis: Analysis, dataset: DatasetSummary) -> None:
                 f"x_{name} holds examples of shape {_shape(split.shape)}; the model's input "
                 f"{analysis.inputs[0].name} takes {_shape(wanted)}"
             )
-    outputs = analysis.outputs[0].shape
-    classes = outputs[-1] if len(outputs) == 2 else None
-    if classes is not None and dataset.classes > classes:
+    output = analysis.outputs[0]
+    if len(output.shape) != 2:
         raise DatasetMismatch(
-            f"labels go up to {dataset.classes - 1}, but the model's output {analysis.outputs[0].name} "
+            f"the model's output {output.name} has shape {_shape(output.shape)}; labels need one score for each class, "
+            "(N, classes): re-export with a Flatten at the end"
+        )
+    classes = output.shape[1] or 0
+    if dataset.classes > classes:
+        raise DatasetMismatch(
+            f"labels go up to {dataset.classes - 1}, but the model's output {output.name} "
             f"has {classes} classes (labels 0 to {classes - 1})"
         )
 

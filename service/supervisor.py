@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from sqlalchemy.exc import OperationalError
+
 from service.parts import Part, parts
 from store import migrate
 from store.settings import Settings
@@ -43,7 +45,7 @@ class Supervisor:
 
         Raises: CannotStart.
         """
-        migrate.main()
+        self._migrate()
         self._parts = parts(self.settings, self.port)
         for part in self._parts:
             part.start()
@@ -61,6 +63,13 @@ class Supervisor:
         """Stop all parts, workers first: they hand their jobs back while the broker is still there."""
         for part in reversed(self._parts):
             part.stop()
+
+    def _migrate(self) -> None:
+        try:
+            migrate.main()
+        except OperationalError as error:
+            first = str(error.orig).strip().split("\n")[0]
+            raise CannotStart(f"the database does not answer ({first}); see SECATEUR_DATABASE_URL") from error
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

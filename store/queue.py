@@ -4,10 +4,10 @@ A message lost or doubled changes nothing: workers claim rows, and the sweeper s
 """
 
 import logging
-from typing import Any
+from functools import cached_property
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 from store.settings import settings
 
@@ -47,26 +47,37 @@ def make_celery() -> Celery:
 class Sender:
     """Sends wake-ups over one Celery application, made on first use."""
 
-    def __init__(self) -> None:
-        self._app: Celery | None = None
+    @cached_property
+    def app(self) -> Celery:
+        """Made on first use, from the settings as they are then."""
+        return make_celery()
 
     def wake(self, kind: str, id: str) -> bool:
         """Tell the workers of a row; False where the broker is away, which only delays."""
-        if self._app is None:
-            self._app = make_celery()
         task, queue = TASKS[kind]
         try:
-            self._app.send_task(task, args=[id], queue=queue)
+            self.app.send_task(task, args=[id], queue=queue)
         except (OperationalError, OSError) as error:
             log.warning("no wake-up for %s %s, the sweeper will send it: %s", kind, id, error)
             return False
         return True
 
-    def ping(self) -> Any:
+    def is_empty(self, kind: str) -> bool:
+        """Whether no wake-up of this kind waits.
+
+        Raises: OperationalError, OSError: the broker is away.
+        """
+        with self.app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=2)
+            try:
+                declared = connection.default_channel.queue_declare(TASKS[kind][1], passive=True)
+            except ChannelError:  # a queue without messages does not exist on Redis
+                return True
+            return declared.message_count == 0
+
+    def ping(self) -> None:
         """Raises: OperationalError, OSError: the broker is away."""
-        if self._app is None:
-            self._app = make_celery()
-        with self._app.connection_for_write() as connection:
+        with self.app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
 
 

@@ -1,5 +1,6 @@
 """Settings of the whole service, from SECATEUR_... variables."""
 
+import hashlib
 import ipaddress
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 2**30
+LONGEST_SOCKET = 100  # the system takes 107 bytes, macOS 103
 
 
 class Settings(BaseSettings):
@@ -64,7 +66,11 @@ class Settings(BaseSettings):
     @property
     def broker_socket(self) -> Path:
         """Socket of the embedded broker: no port, so two services on one machine cannot meet."""
-        return self.data_dir.resolve() / "broker.sock"
+        path = self.data_dir.resolve() / "broker.sock"
+        if len(str(path)) <= LONGEST_SOCKET:
+            return path
+        name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+        return Path(f"/tmp/secateur-{name}.sock")
 
     @property
     def broker(self) -> str:

@@ -30,7 +30,6 @@ app.conf.update(
     worker_pool="threads",
     worker_concurrency=1,
     worker_enable_remote_control=False,
-    worker_hijack_root_logger=False,
     worker_send_task_events=False,
     imports=["worker.tasks"],
 )

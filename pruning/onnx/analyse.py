@@ -26,13 +26,14 @@ def analyse(model: ModelProto) -> Analysis:
     than 1e-3 of its largest output, on random input.
     """
     network = convert(model)
+    output = model.graph.output[0]
     inputs = [_port(i) for i in model.graph.input if i.name not in stored_tensors(model)]
     x = random_input(inputs[0], EXAMPLES)
-    difference = agreement(model, network, x)
+    difference, shape = agreement(model, network, x)
     layers = with_multiply_adds(network, x)
     return Analysis(
         inputs=tuple(inputs),
-        outputs=tuple(_port(o) for o in model.graph.output),
+        outputs=(Port(name=output.name, dtype=_dtype(output), shape=(inputs[0].shape[0], *shape[1:])),),
         opset=opset_of(model),
         operators=dict(Counter(node.op_type for node in model.graph.node)),
         layers=tuple(layers),
@@ -49,8 +50,8 @@ def random_input(port: Port, examples: int) -> np.ndarray:
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 
-def agreement(model: ModelProto, network: Network, x: np.ndarray) -> float:
-    """Largest absolute difference between the network in evaluation mode and ONNX Runtime.
+def agreement(model: ModelProto, network: Network, x: np.ndarray) -> tuple[float, tuple[int, ...]]:
+    """Largest absolute difference between the network in evaluation mode and ONNX Runtime, and the output's shape.
 
     Raises: RejectedModel: see analyse.
     """
@@ -73,7 +74,7 @@ def agreement(model: ModelProto, network: Network, x: np.ndarray) -> float:
             f"the imported network differs from ONNX Runtime by {difference:.3g} on random input: "
             "an operator is not understood as it was meant; please report this model"
         )
-    return difference
+    return difference, expected.shape
 
 
 def with_multiply_adds(network: Network, x: np.ndarray) -> list[Layer]:
@@ -99,7 +100,11 @@ def _port(value: ValueInfoProto) -> Port:
     if not tensor.HasField("shape"):
         raise RejectedModel(f"{value.name!r} has no shape; export with the shapes of inputs and outputs")
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
-    return Port(name=value.name, dtype=TensorProto.DataType.Name(tensor.elem_type).lower(), shape=shape)
+    return Port(name=value.name, dtype=_dtype(value), shape=shape)
+
+
+def _dtype(value: ValueInfoProto) -> str:
+    return TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
 
 
 def _warnings(model: ModelProto, port: Port) -> list[str]:

@@ -214,6 +214,24 @@ def test_a_second_service_on_the_same_folder_is_refused(service: Service) -> Non
     assert second.returncode == 1 and "a service already runs on" in second.stderr
 
 
+def test_a_database_that_is_away_is_named(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
+    environment = os.environ | {"SECATEUR_DATA_DIR": str(tmp_path), "SECATEUR_DATABASE_URL": url}
+    refused = subprocess.run(
+        [sys.executable, "-m", "service"], cwd=HOUSE, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert refused.returncode == 1 and "the database does not answer" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
+    far = Service(tmp_path / ("a" * 60) / ("b" * 60)).start()
+    try:
+        assert far.http.get("/readyz").status_code == 200
+    finally:
+        assert far.stop() == 0
+
+
 def test_listening_to_others_without_keys_is_refused(tmp_path: Path) -> None:
     environment = os.environ | {"SECATEUR_DATA_DIR": str(tmp_path), "SECATEUR_HOST": "0.0.0.0"}
     refused = subprocess.run(

@@ -6,7 +6,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from pruning.errors import RejectedModel, UnsupportedOperator
+from pruning.analysis import DatasetSummary, Split, check_fit
+from pruning.errors import DatasetMismatch, RejectedModel, UnsupportedOperator
 from pruning.measure import run, session
 from pruning.onnx.analyse import agreement, analyse
 from pruning.onnx.convert import convert, stored_tensors
@@ -172,7 +173,7 @@ def test_agrees_with_onnx_runtime_and_is_written_back_the_same(name, rng):
     network = convert(made)
     x = rng.standard_normal((5, CHANNELS, 8, 8)).astype(np.float32)
     largest = float(np.abs(run(session(made.SerializeToString()), x)).max())
-    assert agreement(made, network, x) < 1e-5 * max(largest, 1)
+    assert agreement(made, network, x)[0] < 1e-5 * max(largest, 1)
     assert write_back(made, network).SerializeToString() == made.SerializeToString()
 
 
@@ -270,7 +271,7 @@ def test_a_batch_written_into_the_graph_is_freed():
     made = model([node("Reshape", "h", "s")], [ints("s", 1, -1)], shape=(1, CHANNELS, 8, 8))
     network = convert(vet(made.SerializeToString()))
     assert network.module(torch.zeros(7, CHANNELS, 8, 8)).shape == (7, 256)
-    assert agreement(made, network, np.random.default_rng(0).random((7, CHANNELS, 8, 8), np.float32)) < 1e-5
+    assert agreement(made, network, np.random.default_rng(0).random((7, CHANNELS, 8, 8), np.float32))[0] < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -278,3 +279,11 @@ def test_a_batch_written_into_the_graph_is_freed():
 )
 def test_the_loss_knows_what_the_graph_gives(end, gives):
     assert convert(vet(model([node(end)]).SerializeToString())).gives == gives
+
+
+def test_a_net_that_gives_no_row_of_scores_fits_no_labels():
+    content = (DATA / "models" / "squeezenet1.1_fp16.onnx").read_bytes()
+    split = Split(examples=2, shape=(3, 224, 224), dtype="float32")
+    summary = DatasetSummary(format="npz", splits={"train": split}, classes=10)
+    with pytest.raises(DatasetMismatch, match=r"has shape \(1, 1000, 1, 1\); labels need one score for each class"):
+        check_fit(analyse(vet(content)), summary)
