@@ -13,7 +13,8 @@ from pruning.analysis import Preprocess
 from pruning.errors import OutOfMemory, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
-from pruning.pipeline import Order, prune
+from pruning.order import Order
+from pruning.pipeline import prune
 from pruning.plan import Plan
 
 

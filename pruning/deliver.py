@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +22,7 @@ from pruning.measure import Latency, gzip_bytes, latency, run, session, top1
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.network import Network
 from pruning.onnx.writeback import write_back
+from pruning.order import Order
 from pruning.report import (
     Accuracy,
     Bytes,
@@ -34,9 +35,6 @@ from pruning.report import (
     Pair,
     Report,
 )
-
-if TYPE_CHECKING:
-    from pruning.pipeline import Order
 
 AGREEMENT: dict[int, float] = {
     TensorProto.FLOAT: 1e-4,
@@ -58,7 +56,7 @@ class Trained:
     model: ModelProto
     network: Network
     dataset: Dataset
-    order: "Order"
+    order: Order
     convergence: Convergence
     device: str
     started: float

@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from pruning.analysis import Preprocess, check_fit
+from pruning.analysis import check_fit
 from pruning.budgets import settle
 from pruning.data import READERS
 from pruning.data.dataset import Dataset
@@ -19,24 +17,13 @@ from pruning.methods.problem import Checkpoint, Problem
 from pruning.onnx.analyse import analyse
 from pruning.onnx.convert import convert
 from pruning.onnx.vet import vet
+from pruning.order import Order
 from pruning.plan import Plan
 from pruning.report import Convergence
 from pruning.train import Batches, top1
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
 EPOCHS_BETWEEN_CHECKPOINTS = 2
-NO_PREPROCESSING = Preprocess()
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be done: a model's bytes, a data set's file, a plan."""
-
-    model: bytes
-    data: Path
-    plan: Plan
-    data_format: str = "npz"
-    preprocess: Preprocess = NO_PREPROCESSING
 
 
 def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) -> Delivery:

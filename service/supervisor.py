@@ -101,7 +101,8 @@ def running(settings: Settings) -> Iterator[Supervisor]:
     """
     with _locked(settings):
         supervisor = Supervisor(settings)
-        signal.signal(signal.SIGTERM, _interrupt)
+        for stop in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it ignored
+            signal.signal(stop, _interrupt)
         try:
             supervisor.start()
             yield supervisor

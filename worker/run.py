@@ -15,7 +15,8 @@ from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
 from pruning.onnx.analyse import analyse
 from pruning.onnx.vet import Limits, vet
-from pruning.pipeline import Order, prune
+from pruning.order import Order
+from pruning.pipeline import prune
 from pruning.plan import Plan
 from store import artifacts, events, jobs, uploads
 from store.artifacts import Blob

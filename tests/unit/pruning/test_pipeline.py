@@ -13,7 +13,8 @@ from safetensors.torch import load
 
 from pruning.analysis import Preprocess
 from pruning.errors import Cancelled, DatasetMismatch, Diverged, InvalidPlan
-from pruning.pipeline import Order, prune
+from pruning.order import Order
+from pruning.pipeline import prune
 from pruning.plan import Plan
 from tests.conftest import EXAMPLES, save_npz
 from worker import checkpoints
