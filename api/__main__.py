@@ -5,4 +5,11 @@ import uvicorn
 from store.settings import settings
 
 if __name__ == "__main__":
-    uvicorn.run("api.app:create", factory=True, host=settings().host, port=settings().port or 8000, access_log=False)
+    uvicorn.run(
+        "api.app:create",
+        factory=True,
+        host=settings().host,
+        port=settings().port or 8000,
+        access_log=False,
+        timeout_graceful_shutdown=3,  # open event streams must not hold the end up
+    )

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from api import pages, problems
+from api.bodies import SmallBodies
 from api.routes import artifacts, datasets, events, health, jobs, methods, models
 from store.settings import settings
 
@@ -18,6 +19,7 @@ def create() -> FastAPI:
     settings().data_dir.mkdir(parents=True, exist_ok=True)
     app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION)
     problems.install(app)
+    app.add_middleware(SmallBodies)
     for noun in (models, datasets, jobs, events, artifacts, methods, health):
         app.include_router(noun.router)
     app.include_router(pages.router)

@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Problem
+from api.problems import Problem, render
 from store.artifacts import Blob, Staged
 
+SMALL = 1 << 20
+UPLOADS = {("POST", "/v1/models"), ("POST", "/v1/datasets")}
 PIECE = 1 << 20  # written at once, in a thread: small pieces would cost a thread switch each
 MULTIPART = {
     "multipart/form-data": {
@@ -77,6 +80,8 @@ async def _file_part(stream: AsyncIterator[bytes], boundary: bytes) -> AsyncIter
             raise Problem(422, f"the multipart body is damaged: {error}") from error
         for piece in part.taken():
             yield piece
+    if not part.is_complete:
+        raise Problem(422, "the multipart body ends before its last boundary: it is truncated")
 
 
 class _Part:
@@ -86,6 +91,8 @@ class _Part:
         self._header = self._value = b""
         self._is_file = False
         self._found: list[bytes] = []
+        self._files = 0
+        self.is_complete = False
 
     def callbacks(self) -> dict[str, object]:
         return {
@@ -94,6 +101,7 @@ class _Part:
             "on_header_value": self._content,
             "on_header_end": self._header_end,
             "on_part_data": self._data,
+            "on_end": self._end,
         }
 
     def taken(self) -> list[bytes]:
@@ -113,12 +121,50 @@ class _Part:
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
             self._is_file = parse_options_header(self._value)[1].get(b"name") == b"file"
+            self._files += self._is_file
+            if self._files > 1:
+                raise Problem(422, "the multipart body has more than one part `file`")
         self._header = self._value = b""
+
+    def _end(self) -> None:
+        self.is_complete = True
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
             self._found.append(data[start:end])
 
 
+class SmallBodies:
+    """ASGI middleware: bodies other than uploads are at most 1 MB.
+
+    FastAPI reads a JSON body before it asks who sends it: without a limit a stranger could fill the memory.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count what is received; 413 where it is too much."""
+        if scope["type"] != "http" or (scope["method"], scope["path"]) in UPLOADS:
+            await self._app(scope, receive, send)
+            return
+        total = 0
+
+        async def limited() -> Message:
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            if total > SMALL:
+                raise _too_large(SMALL)
+            return message
+
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > SMALL:
+            error = _too_large(SMALL)
+            await render(error.status, error.detail, error.headers)(scope, receive, send)
+            return
+        await self._app(scope, limited, send)
+
+
 def _too_large(most: int) -> Problem:
-    return Problem(413, f"the file is larger than the {most:,} bytes that are taken", {"Connection": "close"})
+    return Problem(413, f"the body is larger than the {most:,} bytes that are taken", {"Connection": "close"})

@@ -23,7 +23,7 @@ ROUNDS = 11
 
 def main() -> None:
     network = convert(vet((DATA / "lenet5.onnx").read_bytes()))
-    network.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(torch.device("cpu"))
     dataset = READERS["npz"](DATA / "mnist.npz", Preprocess())
     plan = Plan.model_validate({"budget": {"pruning_rate": 20}})
     train = Batches.of(dataset.train, 128, 0, torch.device("cpu"))

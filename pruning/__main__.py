@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pruning.analysis import Preprocess
-from pruning.errors import OutOfMemory, PruningError, is_out_of_memory
+from pruning.errors import InvalidPlan, OutOfMemory, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
 from pruning.order import Order
@@ -86,7 +86,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    plan = json.loads(options.plan.read_text()) if options.plan else {}
+    try:
+        plan = json.loads(options.plan.read_text()) if options.plan else {}
+    except ValueError as error:
+        raise InvalidPlan(f"{options.plan} is not JSON: {error}") from error
     if options.rate is not None:
         plan["budget"] = {"pruning_rate": options.rate}
     if options.sparsity is not None:

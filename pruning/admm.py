@@ -12,6 +12,9 @@ from torch import Tensor
 
 from pruning.errors import Diverged
 
+LARGEST_RHO = 1e30
+CONVERGED = 1e-3  # relative primal residual: a hard prune would change nothing that matters
+GROWN = 10.0  # times the first primal residual: the rounds lead away
 Weights = Mapping[str, Tensor]
 Projection = Callable[[Weights], dict[str, Tensor]]
 
@@ -57,8 +60,23 @@ def step(s: State, W: Weights, project: Projection) -> tuple[State, Residuals]:
     return State(Z, U, s.rho), Residuals(primal, dual, primal / max(_norm(W), 1e-12))
 
 
+def has_converged(residuals: Residuals, first: float) -> bool:
+    """Whether W is in the set, for all that matters; first is the primal residual of round 1.
+
+    Raises: Diverged: the primal residual has grown tenfold.
+    """
+    if residuals.primal > GROWN * first:
+        raise Diverged("W moves away from the pruned net: lower the learning rate or raise rho")
+    return residuals.relative < CONVERGED
+
+
 def grow(s: State, factor: float) -> State:
-    """Raise rho; U = y / rho, so it shrinks by the factor that rho grows by (Boyd et al. 2011, 3.4.1)."""
+    """Raise rho; U = y / rho, so it shrinks by the factor that rho grows by (Boyd et al. 2011, 3.4.1).
+
+    Raises: Diverged: rho leaves float32.
+    """
+    if not s.rho * factor < LARGEST_RHO:
+        raise Diverged
     return replace(s, rho=s.rho * factor, U={k: u / factor for k, u in s.U.items()})
 
 

@@ -85,15 +85,15 @@ def _impossible(plan: Plan, total: int, given: Mapping[str, int], shared: Mappin
 
 
 def _in_proportion(weights: Mapping[str, int], kept: int) -> dict[str, int]:
-    """Largest-remainder rounding of kept * weights / total, at least one each."""
+    """Kept * weights / total, at least one each; the largest remainders take what rounding leaves."""
     total = sum(weights.values())
-    exact = {k: max(1.0, kept * n / total) for k, n in weights.items()}
-    counts = {k: int(v) for k, v in exact.items()}
-    spare = kept - sum(counts.values())
-    for k in sorted(exact, key=lambda k: counts[k] - exact[k])[: max(spare, 0)]:
-        counts[k] += 1
-    for k in sorted(counts, key=lambda k: -counts[k])[: max(-spare, 0)]:
-        counts[k] -= 1
+    exact = {k: kept * n / total for k, n in weights.items()}
+    counts = {k: max(1, int(v)) for k, v in exact.items()}
+    while (spare := kept - sum(counts.values())) != 0:
+        sign = 1 if spare > 0 else -1
+        able = [k for k in counts if (counts[k] < weights[k] if sign > 0 else counts[k] > 1)]
+        for k in sorted(able, key=lambda k: sign * (counts[k] - exact[k]))[: abs(spare)]:
+            counts[k] += sign
     return counts
 
 

@@ -38,7 +38,7 @@ class DatasetMismatch(PruningError):
 
 
 class Diverged(PruningError):
-    """W or U stopped being finite: lower rho or the learning rate."""
+    """W, U, rho or the loss stopped being finite: lower rho, its growth or the learning rate."""
 
 
 class OutOfMemory(PruningError):

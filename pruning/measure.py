@@ -14,8 +14,9 @@ from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one call; spread is the distance between the quartiles, relative to the median."""
+    """Milliseconds for one call with `batch` examples; spread is the distance between the quartiles, relative to the median."""
 
+    batch: int
     dense_ms: float
     pruned_ms: float
     speedup: float
@@ -44,7 +45,7 @@ def run(s: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
     """The first output for a batch x; a file with a fixed batch is run in pieces of that size."""
     port = s.get_inputs()[0]
     x = x.astype({"tensor(double)": np.float64, "tensor(float16)": np.float16}.get(port.type, np.float32), copy=False)
-    fixed = port.shape[0] if port.shape and isinstance(port.shape[0], int) else None
+    fixed = _fixed_batch(s)
     try:
         if fixed is None:
             return np.asarray(s.run(None, {port.name: x})[0])
@@ -69,7 +70,7 @@ def top1(content: bytes, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tu
 def latency(dense: bytes, pruned: bytes, x: np.ndarray, seconds: float = 1.0, least: int = 20) -> Latency:
     """Dense and pruned in turn on one thread, so that the ratio holds on a noisy machine.
 
-    Args: x: one batch.
+    Args: x: one batch; it is filled up where the files have a fixed one.
     """
     sessions = session(dense, threads=1), session(pruned, threads=1)
     for s in sessions * 3:
@@ -84,12 +85,18 @@ def latency(dense: bytes, pruned: bytes, x: np.ndarray, seconds: float = 1.0, le
     medians = [statistics.median(t) for t in times]
     ratio = statistics.median(d / p for d, p in zip(*times, strict=True))
     quartiles = statistics.quantiles(times[1], n=4)
-    return Latency(medians[0], medians[1], ratio, (quartiles[2] - quartiles[0]) / medians[1])
+    batch = _fixed_batch(sessions[0]) or len(x)
+    return Latency(batch, medians[0], medians[1], ratio, (quartiles[2] - quartiles[0]) / medians[1])
 
 
 def gzip_bytes(content: bytes) -> int:
     """Size after gzip -9."""
     return len(gzip.compress(content, 9, mtime=0))
+
+
+def _fixed_batch(s: ort.InferenceSession) -> int | None:
+    shape = s.get_inputs()[0].shape
+    return shape[0] if shape and isinstance(shape[0], int) else None
 
 
 def _pieces(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:

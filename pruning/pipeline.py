@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -15,7 +16,7 @@ from pruning.listener import Listener, Metric
 from pruning.methods import METHODS
 from pruning.methods.problem import Checkpoint, Problem
 from pruning.onnx.analyse import analyse
-from pruning.onnx.convert import convert
+from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
 from pruning.order import Order
 from pruning.plan import Plan
@@ -31,25 +32,24 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
 
     Raises: PruningError: any of its kinds; nothing is delivered then.
     """
-    started = time.monotonic()
-    listener.phase("import", 0.0)
-    model = vet(order.model)
-    dataset = READERS[order.data_format](order.data, order.preprocess)
-    analysis = analyse(model)
+    started = time.monotonic() - (resume.numbers.get("seconds", 0.0) if resume else 0.0)
+    begin = TRAINING[0] if resume else 0.0  # a job that was taken over does not run backwards
+    listener.phase("import", begin)
+    model = unshare(vet(order.model))
+    dataset = READERS[order.data_format](order.data, order.preprocess, order.most_data_bytes)
+    analysis, network = analyse(model)
     check_fit(analysis, dataset.summary(order.data_format))
-    network = convert(model)
-    network.layers = {layer.name: layer for layer in analysis.layers}
     allowance = settle(order.plan, analysis.layers)
-    listener.phase("baseline", 0.02)
+    listener.phase("baseline", max(begin, 0.02))
     device = device_of(order.plan)
-    network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(device)
     train, val = _batches(dataset, order.plan, device)
     tick = _Tick(listener)
     problem = Problem(network, train, val, order.plan, allowance, tick)
     tick.of = problem.total_steps
     if resume is None:
         listener.metric(Metric(0, "baseline", 0, {"accuracy": top1(network, val)}))
-    convergence = _follow(problem, listener, resume)
+    convergence = _follow(problem, listener, resume, started)
     trained = Trained(model, network, dataset, order, convergence, str(device), started)
     return deliver(trained, listener)
 
@@ -70,26 +70,42 @@ def _batches(dataset: Dataset, plan: Plan, device: torch.device) -> tuple[Batche
     return tuple(Batches.of(s, plan.train.batch_size, plan.train.seed, device) for s in (train, val))  # type: ignore[return-value]
 
 
-def _follow(problem: Problem, listener: Listener, resume: Checkpoint | None) -> Convergence:
+def _follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Convergence:
     """Run the method and tell the listener; returns how ADMM ended."""
-    last = resume.residuals if resume else {}
-    listener.phase(resume.phase if resume else "admm", TRAINING[0])
+    ending = resume.numbers if resume else {"rounds": 0}
+    share = _progress(problem.total_steps, ending.get("step", 0))
+    if resume is None or (resume.phase == "admm" and not resume.is_last):
+        listener.phase("admm", share)
+    else:
+        _begin_retraining(listener, share)
     for done in METHODS[problem.plan.method](problem, resume):
-        offset = 0 if done.phase == "admm" else problem.plan.admm.rounds
-        last = done.values if done.phase == "admm" else last
-        listener.metric(Metric(offset + done.number, done.phase, done.number, done.values))
+        if done.phase == "admm":
+            ending = {**done.values, "rounds": done.number}
+        step = done.number if done.phase == "admm" else int(ending["rounds"]) + done.number
+        listener.metric(Metric(step, done.phase, done.number, done.values))
         if done.phase == "admm" or done.number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
-            listener.checkpoint(done.checkpoint)
-        if done.phase == "admm" and done.number == done.of:
-            listener.phase("prune", _progress(problem.total_steps, done.number * problem.steps_per_round))
-            listener.phase("retrain", _progress(problem.total_steps, done.number * problem.steps_per_round))
-    return _convergence(problem.plan, last)
+            listener.checkpoint(lambda d=done: _timed(d.checkpoint(), started))
+        if done.phase == "admm" and done.is_last:
+            _begin_retraining(listener, _progress(problem.total_steps, done.number * problem.steps_per_round))
+    return _convergence(problem.plan, ending)
 
 
-def _convergence(plan: Plan, last: Mapping[str, float]) -> Convergence:
-    """Args: last: values of the last ADMM round."""
-    ended = f"all {plan.admm.rounds} rounds done; the hard prune took away {last['relative']:.1%} of the weights' norm"
-    return Convergence(rounds=plan.admm.rounds, primal=last["primal"], dual=last["dual"], ended=ended)
+def _timed(checkpoint: Checkpoint, started: float) -> Checkpoint:
+    """With the seconds that the job has taken so far, over all attempts."""
+    return replace(checkpoint, numbers={**checkpoint.numbers, "seconds": time.monotonic() - started})
+
+
+def _begin_retraining(listener: Listener, share: float) -> None:
+    listener.phase("prune", share)
+    listener.phase("retrain", share)
+
+
+def _convergence(plan: Plan, ending: Mapping[str, float]) -> Convergence:
+    """Args: ending: values of the last ADMM round, and its number as `rounds`."""
+    rounds = int(ending["rounds"])
+    how = f"converged after {rounds} of" if rounds < plan.admm.rounds else "ran through all"
+    ended = f"{how} {plan.admm.rounds} rounds; the hard prune took away {ending['relative']:.1%} of the weights' norm"
+    return Convergence(rounds=rounds, primal=ending["primal"], dual=ending["dual"], ended=ended)
 
 
 class _Tick:
@@ -104,6 +120,6 @@ class _Tick:
             raise Cancelled
 
 
-def _progress(total: int, steps: int) -> float:
+def _progress(total: int, steps: float) -> float:
     begin, end = TRAINING
     return begin + (end - begin) * min(steps / max(total, 1), 1.0)

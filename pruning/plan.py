@@ -99,6 +99,9 @@ class Train(Frozen):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes CUDA where it is there.")
 
 
+SETTINGS: dict[str, dict[str, type[Frozen]]] = {"direct": {"admm": Admm, "retrain": Retrain}}  # by method
+
+
 class Plan(Frozen):
     """A whole pruning job; {"budget": {"pruning_rate": 10}} is enough."""
 

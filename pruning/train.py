@@ -119,7 +119,7 @@ def top1(network: Network, split: Batches) -> float:
 
 def mask_gradients(network: Network, masks: Mapping[str, Tensor], bias_masks: Mapping[str, Tensor]) -> None:
     """Zero the gradients of frozen weights and biases; with moments at 0 Adam leaves them exactly at 0."""
-    W, biases = network.W(), network.biases()
+    W, biases = network.W(), network.b()
     for k, mask in masks.items():
         _mask(W[k], mask)
     for k, mask in bias_masks.items():

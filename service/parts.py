@@ -62,8 +62,7 @@ class Part:
 
 def parts(settings: Settings, port: int) -> list[Part]:
     """The processes in the order in which they start; a broker only where no other is named."""
-    folder = str(settings.data_dir.resolve())
-    environment = os.environ | {"SECATEUR_DATA_DIR": folder, "SECATEUR_PORT": str(port), "PYTHONPATH": str(HOUSE)}
+    environment = os.environ | settings.for_children() | {"SECATEUR_PORT": str(port), "PYTHONPATH": str(HOUSE)}
     logs = settings.data_dir.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
 

@@ -3,14 +3,19 @@
 import hashlib
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from store.database import after_commit, reading
 from store.settings import settings
-from store.tables import Artifact, Dataset, Job, Model
+from store.tables import Artifact, Dataset, Model
+
+NAMED = (Model.sha256, Dataset.sha256, Artifact.sha256)
+HALF_WRITTEN_SECONDS = 24 * 3600  # no upload takes so long
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Staged:
         self._bytes += len(chunk)
 
     def keep(self) -> Blob:
-        """Publish under the content's hash."""
+        """Publish under the content's hash. Raises: OSError: the disk is full."""
         self._file.flush()
         os.fsync(self._file.fileno())
         blob = Blob(self._hash.hexdigest(), self._bytes)
@@ -67,13 +72,49 @@ def path(sha256: str) -> Path:
     return settings().artifacts / sha256[:2] / sha256
 
 
-def drop_unused(session: Session, *hashes: str | None) -> None:
-    """Remove files that no row names any more."""
-    for sha256 in filter(None, hashes):
-        if not _is_used(session, sha256):
-            path(sha256).unlink(missing_ok=True)
+def drop_unused(session: Session, *hashes: str) -> None:
+    """When this transaction is committed, remove the files that no row names any more."""
+    for sha256 in hashes:
+        after_commit(session, lambda h=sha256: _drop(h))
 
 
-def _is_used(session: Session, sha256: str) -> bool:
-    columns = (Model.sha256, Dataset.sha256, Artifact.sha256, Job.checkpoint)
-    return any(session.scalar(select(column).where(column == sha256).limit(1)) for column in columns)
+def collect() -> None:
+    """Remove what killed processes left behind: files without a row, and half-written ones."""
+    root = settings().artifacts
+    with reading() as session:
+        used = {h for column in NAMED for h in session.scalars(select(column))}
+    for file in root.glob("??/*"):
+        if file.name not in used:
+            _drop(file.name)
+    for file in [*root.glob("incoming-*"), *root.glob("leaving-*")]:
+        if _age(file) > HALF_WRITTEN_SECONDS:
+            file.unlink(missing_ok=True)
+
+
+def _drop(sha256: str) -> None:
+    """Remove a file without a row, unless it is so young that its row may be about to come.
+
+    It is moved aside first and its age read then: the same content may be published again in between.
+    """
+    with reading() as session:
+        if any(session.scalar(select(column).where(column == sha256).limit(1)) for column in NAMED):
+            return
+    if _age(path(sha256)) < settings().grace_seconds:
+        return
+    aside = settings().artifacts / f"leaving-{sha256}"
+    try:
+        path(sha256).rename(aside)
+    except FileNotFoundError:
+        return
+    if _age(aside) < settings().grace_seconds:
+        aside.rename(path(sha256))
+    else:
+        aside.unlink(missing_ok=True)
+
+
+def _age(file: Path) -> float:
+    """Seconds since it was written; 0 if it is not there."""
+    try:
+        return time.time() - file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -1,14 +1,16 @@
 """Engines and transactions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from store.settings import settings
+
+AFTER_COMMIT = "after_commit"
 
 
 @cache
@@ -42,9 +44,23 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def writing() -> Iterator[Session]:
-    """One transaction, committed at the end, rolled back on any exception."""
-    with Session(engine(), expire_on_commit=False) as session, session.begin():
-        yield session
+    """One transaction, committed at the end, rolled back on any exception; then what was left for after_commit."""
+    with Session(engine(), expire_on_commit=False) as session:
+        with session.begin():
+            yield session
+        for action in session.info.pop(AFTER_COMMIT, ()):
+            action()
+
+
+def after_commit(session: Session, action: Callable[[], object]) -> None:
+    """Do this when the transaction is committed: a file must not go before the row that names it."""
+    session.info.setdefault(AFTER_COMMIT, []).append(action)
+
+
+def ping() -> None:
+    """Raises: SQLAlchemyError: the database does not answer, or was not migrated."""
+    with reading() as session:
+        session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
 
 
 @contextmanager

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, events
+from store import checkpoints, events
 from store.artifacts import Blob
 from store.clock import now
+from store.database import after_commit
 from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
 from store.pages import Page, page
 from store.settings import settings
@@ -60,7 +62,10 @@ def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
     )
     key = request.idempotency_key
     same = select(Job).where(Job.owner == owner, Job.idempotency_key == key, Job.idempotency_key.is_not(None))
-    job, is_new = add_once(session, job, same)
+    try:
+        job, is_new = add_once(session, job, same)
+    except IntegrityError as error:
+        raise NotFound("the model or the data set was deleted in the meantime") from error
     if not is_new and job.body_hash != request.body_hash:
         raise IdempotencyMismatch
     if is_new:
@@ -93,8 +98,14 @@ def listing(
     if model_id:
         query = query.where(Job.model_id == model_id)
     if label:
-        query = query.where(Job.labels.contains(json.dumps(label), autoescape=True))
+        # not LIKE, which ignores case on SQLite
+        query = query.where(func.replace(Job.labels, json.dumps(label), "") != Job.labels)
     return page(session, query, Job.id, limit, cursor)
+
+
+def is_queued(session: Session, job_id: str) -> bool:
+    """Whether it waits for a worker."""
+    return session.scalar(select(Job.status).where(Job.id == job_id)) == "queued"
 
 
 def queue_position(session: Session, job: Job) -> int | None:
@@ -133,14 +144,13 @@ def progress(session: Session, job_id: str, attempt: int, values: Mapping[str, A
         raise Fenced
 
 
-def save_checkpoint(session: Session, job_id: str, attempt: int, blob: Blob) -> str | None:
-    """Name a stored checkpoint; returns the hash of the one before, to be removed after the commit.
+def save_checkpoint(session: Session, job_id: str, attempt: int, name: str) -> None:
+    """Name a stored checkpoint; older ones go when this is committed.
 
     Raises: Fenced.
     """
-    before = session.scalar(select(Job.checkpoint).where(_running(job_id, attempt)))
-    progress(session, job_id, attempt, {"checkpoint": blob.sha256})
-    return before if before != blob.sha256 else None
+    progress(session, job_id, attempt, {"checkpoint": name})
+    after_commit(session, lambda: checkpoints.keep_only(name))
 
 
 def succeed(session: Session, job_id: str, attempt: int, files: Mapping[str, Blob], goal_met: bool) -> None:
@@ -148,14 +158,12 @@ def succeed(session: Session, job_id: str, attempt: int, files: Mapping[str, Blo
 
     Raises: Fenced.
     """
-    checkpoint = session.scalar(select(Job.checkpoint).where(Job.id == job_id))
     values = _ended() | {"progress": 1.0, "eta_seconds": 0.0, "goal_met": goal_met, "checkpoint": None, "error": None}
     if _move(session, job_id, "succeeded", values, {}, attempt) is None:
         raise Fenced
     for name, blob in files.items():
         session.add(Artifact(job_id=job_id, name=name, sha256=blob.sha256, bytes=blob.bytes))
-    session.flush()
-    artifacts.drop_unused(session, checkpoint)
+    after_commit(session, lambda: checkpoints.remove_all(job_id))
 
 
 def fail(session: Session, job_id: str, attempt: int, error: str) -> None:
@@ -169,7 +177,7 @@ def lose(session: Session, job_id: str, attempt: int, reason: str) -> None:
     if job is None or job.attempt != attempt:
         return
     if job.status == "cancelling":
-        _move(session, job_id, "cancelled", _ended(), {}, attempt)
+        confirm_cancelled(session, job_id, attempt)
     elif job.crashes + 1 >= settings().max_attempts:
         error = LOST.format(job.crashes + 1, reason)
         _move(
@@ -209,8 +217,11 @@ def cancel(session: Session, owner: str, job_id: str) -> Job:
 
 
 def confirm_cancelled(session: Session, job_id: str, attempt: int) -> None:
-    """The process of a job that is being cancelled is gone."""
-    _move(session, job_id, "cancelled", _ended(), {}, attempt)
+    """The process of a job that is being cancelled is gone.
+
+    Nothing else is cancelled by it: a job that was taken back is queued under the same attempt until it is claimed.
+    """
+    _move(session, job_id, "cancelled", _ended(), {}, attempt, only=("cancelling",))
 
 
 def retry(session: Session, owner: str, job_id: str) -> Job:
@@ -226,20 +237,27 @@ def retry(session: Session, owner: str, job_id: str) -> Job:
     return job
 
 
-def take_back(session: Session) -> None:
-    """Queue the jobs whose worker has been silent for longer than its lease."""
+def take_back(session: Session) -> list[str]:
+    """Queue the jobs whose worker has been silent for longer than its lease; returns their ids."""
     query = select(Job).where(Job.status.in_(("running", "cancelling")), Job.lease_until < now()).limit(100)
-    for job in list(session.scalars(query)):
+    found = list(session.scalars(query))
+    for job in found:
         lose(session, job.id, job.attempt, f"worker {job.worker} was silent for longer than its lease")
+    return [job.id for job in found]
 
 
-def overdue(session: Session) -> list[str]:
-    """Queued jobs whose wake-up may be lost; they count as woken now."""
-    waited = Job.woken_at < now() - settings().sweep_seconds
+def overdue(session: Session, seconds: float) -> list[str]:
+    """Queued jobs that were not woken for so long; they count as woken now."""
+    waited = Job.woken_at < now() - seconds
     query = select(Job.id).where(Job.status == "queued", waited).order_by(Job.id).limit(1000)
     ids = list(session.scalars(query))
     session.execute(update(Job).where(Job.id.in_(ids)).values(woken_at=now()))
     return ids
+
+
+def count_by_status(session: Session) -> dict[str, int]:
+    """How many jobs there are of each status."""
+    return dict(session.execute(select(Job.status, func.count()).group_by(Job.status)).tuples())
 
 
 def files(session: Session, job_id: str) -> list[Artifact]:

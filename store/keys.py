@@ -20,8 +20,8 @@ def create(session: Session, owner: str) -> str:
 
 
 def owner_of(session: Session, secret: str) -> str | None:
-    """Whose key this is; None if it is unknown or revoked."""
-    return session.scalar(select(Key.owner).where(Key.hash == _hash(secret), Key.revoked_at.is_(None)))
+    """Whose key this is; None if it is unknown."""
+    return session.scalar(select(Key.owner).where(Key.hash == _hash(secret)))
 
 
 def _hash(secret: str) -> str:

@@ -62,15 +62,15 @@ class Sender:
             return False
         return True
 
-    def is_empty(self, kind: str) -> bool:
-        """Whether no wake-up of this kind waits.
+    def is_empty(self, queue: str) -> bool:
+        """Whether no wake-up waits in this queue.
 
         Raises: OperationalError, OSError: the broker is away.
         """
         with self.app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
             try:
-                declared = connection.default_channel.queue_declare(TASKS[kind][1], passive=True)
+                declared = connection.default_channel.queue_declare(queue, passive=True)
             except ChannelError:  # a queue without messages does not exist on Redis
                 return True
             return declared.message_count == 0

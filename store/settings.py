@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     auth: bool = Field(default=False, description="Ask for API keys (python -m store.keys create NAME).")
     max_model_bytes: int = Field(default=2_000_000_000, description="Largest model; more is refused with 413.")
     max_dataset_bytes: int = Field(default=8 * GIB, description="Largest data set file.")
-    max_dataset_memory: int = Field(default=32 * GIB, description="Largest data set in memory, decompressed.")
+    max_dataset_memory: int = Field(default=6 * GIB, description="Largest data set in memory, decompressed.")
     job_memory_bytes: int = Field(default=16 * GIB, ge=GIB // 4, description="Most memory of a job's process.")
     job_seconds: int = Field(default=24 * 3600, description="Longest run of one attempt of a job.")
     inspect_memory_bytes: int = Field(
@@ -42,6 +42,9 @@ class Settings(BaseSettings):
         default=3, description="Times a job may crash its process, or lose its worker, before it fails."
     )
     lease_seconds: float = Field(default=30, gt=0, description="A worker silent for so long has lost its job.")
+    grace_seconds: float = Field(
+        default=60, gt=0, description="A stored file without a row is left alone for so long: its row may be coming."
+    )
     sweep_seconds: float = Field(default=10, gt=0, description="Time between two looks for lost jobs and messages.")
 
     @model_validator(mode="after")
@@ -53,15 +56,33 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _only_what_is_built(self) -> Self:
+        if "://" in self.artifacts_url and not self.artifacts_url.startswith("file://"):
+            raise ValueError(f"SECATEUR_ARTIFACTS_URL={self.artifacts_url}: only folders are supported")
+        if self.database_url and not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("SECATEUR_DATABASE_URL must begin with postgresql+psycopg:// or sqlite:///")
+        return self
+
+    def for_children(self) -> dict[str, str]:
+        """Variables for a process that runs in another folder: the places, absolute."""
+        places = {"DATA_DIR": self.data_dir.resolve(), "DATABASE_URL": self.database, "ARTIFACTS_URL": self.artifacts}
+        return {f"SECATEUR_{name}": str(place) for name, place in places.items()}
+
     @property
     def database(self) -> str:
         """SQLAlchemy URL."""
-        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'secateur.db'}"
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir.resolve() / 'secateur.db'}"
+        if self.database_url.startswith("sqlite:///"):
+            return f"sqlite:///{Path(self.database_url.removeprefix('sqlite:///')).resolve()}"
+        return self.database_url
 
     @property
     def artifacts(self) -> Path:
         """Folder of the artifacts."""
-        return Path(self.artifacts_url.removeprefix("file://")) if self.artifacts_url else self.data_dir / "artifacts"
+        named = self.artifacts_url.removeprefix("file://")
+        return (Path(named) if named else self.data_dir / "artifacts").resolve()
 
     @property
     def broker_socket(self) -> Path:

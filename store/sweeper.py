@@ -1,33 +1,33 @@
 """Makes good what messages and workers lose: any number may run."""
 
-from collections.abc import Callable
-
-from sqlalchemy.orm import Session
+from functools import partial
 
 from store import jobs, uploads
-from store.database import writing
-from store.queue import sender
+from store.database import after_commit, writing
+from store.queue import JOBS, LIGHT, sender
+from store.settings import settings
 from store.tables import Dataset, Model
 
-OVERDUE: dict[str, Callable[[Session], list[str]]] = {
-    "job": jobs.overdue,
-    "model": lambda session: uploads.overdue(session, Model),
-    "dataset": lambda session: uploads.overdue(session, Dataset),
-}
+PATIENCE_SECONDS = 900  # after so long a wake-up counts as lost, whatever else waits in the queue
 
 
 def sweep() -> None:
     """Take jobs back from silent workers, and send wake-ups again for what waits.
 
-    Only where a queue is empty: while messages wait in it, workers are busy and not asleep, and it must not grow.
+    While messages wait in a queue workers are busy and not asleep: it must not grow with every sweep.
+
+    Raises: OperationalError: the database or the broker is away; the next sweep makes it good.
     """
     with writing() as session:
-        jobs.take_back(session)
-    for kind, find in OVERDUE.items():
-        if not sender.is_empty(kind):
-            continue
-        with writing() as session:
-            ids = find(session)
-        for id in ids:
-            if not sender.wake(kind, id):
-                return
+        for job_id in jobs.take_back(session):
+            after_commit(session, partial(sender.wake, "job", job_id))
+    is_empty = {queue: sender.is_empty(queue) for queue in (JOBS, LIGHT)}
+    with writing() as session:
+        patience = settings().sweep_seconds if is_empty[JOBS] else PATIENCE_SECONDS
+        late = [("job", id) for id in jobs.overdue(session, patience)]
+        if is_empty[LIGHT]:
+            late += [("model", id) for id in uploads.overdue(session, Model)]
+            late += [("dataset", id) for id in uploads.overdue(session, Dataset)]
+    for kind, id in late:
+        if not sender.wake(kind, id):
+            return

@@ -37,13 +37,13 @@ class Key(Base):
     owner: Mapped[str]
     hash: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[float] = mapped_column(default=now())
-    revoked_at: Mapped[float | None]
 
 
 class Upload:
     """What models and data sets have in common.
 
-    status: validating, ready or rejected. attempt fences the process that looks at it.
+    status: validating, ready or rejected. attempt fences the process that looks at it; crashes counts those
+    that began and have not said a word.
     """
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -55,6 +55,7 @@ class Upload:
     problems: Mapped[list[str]] = mapped_column(default=list)
     created_at: Mapped[float] = mapped_column(default=now())
     attempt: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[float | None]
 
 

@@ -13,6 +13,7 @@ def add_once(session: Session, row: Row, same: Select[Any]) -> tuple[Row, bool]:
     """The row that `same` finds, or this one, added; and whether it is new.
 
     On PostgreSQL two transactions may both find nothing: the loser's insert fails, and it takes the winner's row.
+    Raises: IntegrityError: for another reason, such as a foreign key.
     """
     if found := session.scalar(same):
         return found, False
@@ -20,5 +21,7 @@ def add_once(session: Session, row: Row, same: Select[Any]) -> tuple[Row, bool]:
         with session.begin_nested():
             session.add(row)
     except IntegrityError:
-        return session.scalars(same).one(), False
+        if found := session.scalar(same):
+            return found, False
+        raise
     return row, True

@@ -14,9 +14,7 @@ from store.settings import settings
 from store.tables import Dataset, Job, Model
 
 Row = TypeVar("Row", bound=Model | Dataset)
-CRASHED = (
-    "the process that examined it was lost {} times, most likely for want of memory: it is too large for this service"
-)
+CRASHED = "the process that examined it was killed or crashed {} times: this service cannot take it"
 
 
 def get(session: Session, table: type[Row], owner: str, id: str) -> Row:
@@ -38,11 +36,11 @@ def claim(session: Session, table: type[Row], id: str) -> Row | None:
     query = (
         update(table)
         .where(table.id == id, table.status == "validating", free)
-        .values(attempt=table.attempt + 1, lease_until=now() + settings().lease_seconds)
+        .values(attempt=table.attempt + 1, crashes=table.crashes + 1, lease_until=now() + settings().lease_seconds)
     )
     row = session.scalar(query.returning(table))
-    if row is not None and row.attempt > settings().max_attempts:
-        row.status, row.problems = "rejected", [CRASHED.format(row.attempt - 1)]
+    if row is not None and row.crashes > settings().max_attempts:
+        row.status, row.problems = "rejected", [CRASHED.format(row.crashes - 1)]
         return None
     return row
 
@@ -57,6 +55,12 @@ def release(session: Session, table: type[Row], id: str, attempt: int) -> None:
     """Give an upload back unexamined; the sweeper sends it again."""
     query = update(table).where(table.id == id, table.attempt == attempt, table.status == "validating")
     session.execute(query.values(lease_until=now()))
+
+
+def give_back(session: Session, table: type[Row], id: str, attempt: int) -> None:
+    """As release, where nothing is wrong with the upload: this attempt does not count."""
+    query = update(table).where(table.id == id, table.attempt == attempt, table.status == "validating")
+    session.execute(query.values(lease_until=now(), crashes=table.crashes - 1))
 
 
 def judge(
@@ -90,5 +94,4 @@ def delete(session: Session, table: type[Row], owner: str, id: str) -> None:
     if job := session.scalar(select(Job.id).where(used == id).limit(1)):
         raise Conflict(f"{id} is used by job {job}; a job keeps what its report speaks of")
     session.delete(row)
-    session.flush()
     artifacts.drop_unused(session, row.sha256)

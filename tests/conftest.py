@@ -115,6 +115,7 @@ class Service:
             "SECATEUR_DATA_DIR": str(folder),
             "SECATEUR_SWEEP_SECONDS": "1",
             "SECATEUR_LEASE_SECONDS": "4",
+            "SECATEUR_GRACE_SECONDS": "1",
         }
         self.environment |= {f"SECATEUR_{k.upper()}": v for k, v in settings.items()}
         self.url = ""

@@ -5,10 +5,12 @@ Never imports torch: training happens in processes that tasks start.
 
 import logging
 import threading
+import time
 from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
 
+from store.artifacts import collect
 from store.queue import make_celery
 from store.settings import settings
 from store.sweeper import sweep
@@ -48,8 +50,12 @@ def hand_back(**_: Any) -> None:
 
 
 def _sweep_for_ever() -> None:
+    collected = time.monotonic()
     while not stopping.wait(settings().sweep_seconds):
         try:
             sweep()
+            if time.monotonic() - collected > settings().grace_seconds:
+                collect()
+                collected = time.monotonic()
         except Exception:  # the database may be away for a while: the next sweep makes it good
             log.exception("the sweep failed; it will be done again")

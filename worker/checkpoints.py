@@ -10,17 +10,12 @@ from pruning.methods.problem import Checkpoint
 
 def dump(checkpoint: Checkpoint) -> bytes:
     """A checkpoint as bytes."""
-    head = {
-        "phase": checkpoint.phase,
-        "done": checkpoint.done,
-        "numbers": dict(checkpoint.numbers),
-        "residuals": dict(checkpoint.residuals),
-    }
+    head = {k: v for k, v in vars(checkpoint).items() if k != "tensors"}
     return save(dict(checkpoint.tensors), metadata={"secateur": json.dumps(head)})
 
 
 def load(content: bytes) -> Checkpoint:
-    """The checkpoint that dump wrote."""
+    """The checkpoint that dump wrote. Raises: ValueError, KeyError, SafetensorError: it is damaged."""
     length = int.from_bytes(content[:8], "little")
     head = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["secateur"])
-    return Checkpoint(head["phase"], head["done"], load_tensors(content), head["numbers"], head["residuals"])
+    return Checkpoint(tensors=load_tensors(content), **head)

@@ -1,12 +1,20 @@
-"""The process of one piece of work: python -m worker.run {job|model|dataset} ID ATTEMPT."""
+"""The process of one piece of work: python -m worker.run {job|model|dataset} ID ATTEMPT BYTES PARENT.
+
+BYTES is its memory limit, PARENT the process that supervises it.
+"""
 
 import logging
 import os
+import resource
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
+
+from safetensors import SafetensorError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
 
 from pruning.analysis import Preprocess
 from pruning.data import READERS
@@ -14,21 +22,25 @@ from pruning.errors import PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
 from pruning.onnx.analyse import analyse
+from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import Limits, vet
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
 from store import artifacts, events, jobs, uploads
-from store.artifacts import Blob
+from store import checkpoints as files
 from store.database import reading, writing
 from store.errors import Fenced
 from store.settings import settings
 from store.tables import Dataset, Job, Model
 from worker import checkpoints
-from worker.supervise import OUT_OF_MEMORY
+from worker.children import die_with_parent, end_if_orphaned
+from worker.supervise import NO_DATABASE, OUT_OF_MEMORY
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_UPDATES = 1.0
+AWAY = (OperationalError, InterfaceError)
+UNFORESEEN = "it cannot be read ({}); the service's log says more: please report this file"
 
 
 class Row:
@@ -38,37 +50,47 @@ class Row:
         self.job_id, self.attempt = job_id, attempt
         self._first: tuple[float, float] | None = None
         self._next = 0.0
+        self._checkpoints = 0
 
     def phase(self, name: Phase, progress: float) -> None:
         """Set the phase, and add an event."""
-        with writing() as session:
+
+        def write(session: Session) -> None:
             jobs.progress(session, self.job_id, self.attempt, {"phase": name, "progress": progress})
             events.append(session, self.job_id, "phase", {"phase": name, "progress": round(progress, 4)})
 
+        _patiently(write)
+
     def progress(self, progress: float) -> None:
-        """Set progress and the time left, about once a second."""
+        """Set progress and the time left, about once a second; one that cannot be written is left out."""
         now = time.monotonic()
         self._first = self._first or (now, progress)
         if now < self._next:
             return
         self._next = now + SECONDS_BETWEEN_UPDATES
-        with writing() as session:
-            values = {"progress": progress, "eta_seconds": self._eta(now, progress)}
-            jobs.progress(session, self.job_id, self.attempt, values)
+        values = {"progress": progress, "eta_seconds": self._eta(now, progress)}
+        try:
+            with writing() as session:
+                jobs.progress(session, self.job_id, self.attempt, values)
+        except AWAY as error:
+            log.warning("progress was not written: %s", error)
 
     def metric(self, metric: Metric) -> None:
         """Add a row, and an event for those who watch."""
-        with writing() as session:
+
+        def write(session: Session) -> None:
             jobs.progress(session, self.job_id, self.attempt, {"round": metric.round})
             events.put_metric(session, self.job_id, metric.step, metric.phase, metric.round, metric.values)
             data = {"step": metric.step, "phase": metric.phase, "round": metric.round, **metric.values}
             events.append(session, self.job_id, "round", data)
 
+        _patiently(write)
+
     def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
         """Store it, then name it in the row."""
-        with _published({"checkpoint": checkpoints.dump(make())}) as blobs, writing() as session:
-            before = jobs.save_checkpoint(session, self.job_id, self.attempt, blobs["checkpoint"])
-            artifacts.drop_unused(session, before)
+        self._checkpoints += 1
+        name = files.write(self.job_id, self.attempt, self._checkpoints, checkpoints.dump(make()))
+        _patiently(lambda session: jobs.save_checkpoint(session, self.job_id, self.attempt, name))
 
     def should_stop(self) -> bool:
         """The supervisor ends this process when it should."""
@@ -86,17 +108,35 @@ def run_job(job_id: str, attempt: int) -> None:
     with reading() as session:
         job = session.get_one(Job, job_id)
         model, dataset = session.get_one(Model, job.model_id), session.get_one(Dataset, job.dataset_id)
-    resume = checkpoints.load(artifacts.path(job.checkpoint).read_bytes()) if job.checkpoint else None
     order = Order(
         artifacts.path(model.sha256).read_bytes(),
         artifacts.path(dataset.sha256),
         Plan.model_validate(job.plan),
         dataset.format,
         Preprocess.model_validate(dataset.preprocess),
+        settings().max_dataset_memory,
     )
-    delivery = prune(order, Row(job_id, attempt), resume)
-    with _published(delivery.files) as blobs, writing() as session:
-        jobs.succeed(session, job_id, attempt, blobs, delivery.report.goal_met)
+    delivery = prune(order, Row(job_id, attempt), _resume(job, attempt))
+    blobs = {name: artifacts.put(content) for name, content in delivery.files.items()}
+    _patiently(lambda session: jobs.succeed(session, job_id, attempt, blobs, delivery.report.goal_met))
+
+
+def _resume(job: Job, attempt: int) -> Checkpoint | None:
+    """The checkpoint that the row names; None, and an event, where it cannot be read: the job starts over."""
+    if job.checkpoint is None:
+        return None
+    try:
+        return checkpoints.load(files.read(job.checkpoint))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        log.warning("job %s starts over, its checkpoint is unreadable: %s", job.id, error)
+        lost = {"reason": "the checkpoint could not be read: the job starts over"}
+
+        def write(session: Session) -> None:
+            jobs.progress(session, job.id, attempt, {"checkpoint": None})
+            events.append(session, job.id, "restart", lost)
+
+        _patiently(write)
+        return None
 
 
 def inspect_model(model_id: str, attempt: int) -> None:
@@ -106,7 +146,8 @@ def inspect_model(model_id: str, attempt: int) -> None:
 
     def look() -> dict[str, Any]:
         content = artifacts.path(row.sha256).read_bytes()
-        return {"analysis": analyse(vet(content, Limits(bytes=settings().max_model_bytes))).model_dump(mode="json")}
+        analysis, _ = analyse(unshare(vet(content, Limits(bytes=settings().max_model_bytes))))
+        return {"analysis": analysis.model_dump(mode="json")}
 
     _judge(Model, model_id, attempt, look)
 
@@ -125,16 +166,22 @@ def inspect_dataset(dataset_id: str, attempt: int) -> None:
     _judge(Dataset, dataset_id, attempt, look)
 
 
-@contextmanager
-def _published(files: Mapping[str, bytes]) -> Iterator[dict[str, Blob]]:
-    """Stored files, removed again where their rows could not be written."""
-    blobs = {name: artifacts.put(content) for name, content in files.items()}
-    try:
-        yield blobs
-    except BaseException:
-        with writing() as session:
-            artifacts.drop_unused(session, *(blob.sha256 for blob in blobs.values()))
-        raise
+def _patiently(write: Callable[[Session], object]) -> None:
+    """One transaction, tried again while the database is away.
+
+    Raises: Fenced; OperationalError, InterfaceError: it was away for longer than a lease.
+    """
+    end = time.monotonic() + settings().lease_seconds
+    while True:
+        try:
+            with writing() as session:
+                write(session)
+            return
+        except AWAY:
+            if time.monotonic() > end:
+                raise
+            log.warning("the database is away; the write is tried again", exc_info=True)
+            time.sleep(1)
 
 
 def _judge(table: type[Model] | type[Dataset], id: str, attempt: int, look: Callable[[], dict[str, Any]]) -> None:
@@ -142,15 +189,26 @@ def _judge(table: type[Model] | type[Dataset], id: str, attempt: int, look: Call
     facts: dict[str, Any] = {}
     try:
         facts = look()
-    except PruningError as error:
+    except Exception as error:
         if is_out_of_memory(error):
             raise
-        problems = [str(error)]
+        log.warning("%s %s is rejected", table.__name__, id, exc_info=True)
+        problems = [str(error) if isinstance(error, PruningError) else UNFORESEEN.format(type(error).__name__)]
     with writing() as session:
         uploads.judge(session, table, id, attempt, problems, facts)
 
 
 WORK = {"job": run_job, "model": inspect_model, "dataset": inspect_dataset}
+
+
+def limit(memory: int, parent: int, seconds: int | None) -> None:
+    """Bound this process; most allocations beyond the limit then fail as an error that can be named."""
+    die_with_parent(signal.SIGKILL)
+    end_if_orphaned(parent)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if seconds is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def main(kind: str, id: str, attempt: int) -> int:
@@ -162,6 +220,8 @@ def main(kind: str, id: str, attempt: int) -> int:
     except Exception as error:
         if is_out_of_memory(error):
             return OUT_OF_MEMORY
+        if isinstance(error, AWAY):
+            return NO_DATABASE
         if isinstance(error, PruningError):
             _fail(id, attempt, str(error))
             return 0
@@ -179,7 +239,8 @@ def _fail(job_id: str, attempt: int, error: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    sys.stdout.flush()
-    status = main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    kind, id, attempt, memory, parent = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
+    limit(memory, parent, settings().inspect_seconds * 2 if kind != "job" else None)
+    status = main(kind, id, attempt)
     sys.stderr.flush()
     os._exit(status)  # threads of native libraries must not hold the process up, or crash it, at its end

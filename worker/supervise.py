@@ -3,7 +3,6 @@
 import enum
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -18,10 +17,10 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.settings import settings
-from worker.children import die_with_parent
 
 log = logging.getLogger(__name__)
 OUT_OF_MEMORY = 86  # exit status of a process that met its memory limit and could still say so
+NO_DATABASE = 87  # exit status of a process that could not write its row for too long
 POLL_SECONDS = 0.2
 
 
@@ -33,12 +32,13 @@ class Ended(enum.Enum):
     MEMORY = "it needed more memory than it may have"
     TIME = "it took longer than it may"
     STOPPED = "this worker is being stopped"
+    NO_DATABASE = "the database was away for too long"
     CRASHED = "it was killed or crashed"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a process is to do: `python -m worker.run KIND ID ATTEMPT`, and its limits."""
+    """What a process is to do, and its limits in bytes and seconds."""
 
     kind: str
     id: str
@@ -67,25 +67,16 @@ def supervise(work: Work, is_wanted: Callable[[], bool], stopping: threading.Eve
 
 
 def _start(work: Work, folder: str) -> subprocess.Popen[bytes]:
-    def prepare() -> None:
-        """In the child: die with this thread, and meet the memory limit as an error and not as a kill."""
-        die_with_parent(signal.SIGKILL)
-        resource.setrlimit(resource.RLIMIT_DATA, (work.memory, work.memory))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
+    """Nothing of ours runs between fork and exec: other threads of this process may hold locks there."""
     house = Path(__file__).parent.parent
-    environment = os.environ | {
-        "SECATEUR_DATA_DIR": str(settings().data_dir.resolve()),
-        "PYTHONPATH": str(house),
-        "TMPDIR": folder,
-    }
+    environment = os.environ | settings().for_children() | {"PYTHONPATH": str(house), "TMPDIR": folder}
+    arguments = (work.kind, work.id, str(work.attempt), str(work.memory), str(os.getpid()))
     return subprocess.Popen(
-        [sys.executable, "-m", "worker.run", work.kind, work.id, str(work.attempt)],
+        [sys.executable, "-m", "worker.run", *arguments],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=prepare,
     )
 
 
@@ -132,7 +123,7 @@ def _meaning(status: int, kernel_killed: bool) -> Ended:
         return Ended.DONE
     if status == OUT_OF_MEMORY or (status == -signal.SIGKILL and kernel_killed):
         return Ended.MEMORY
-    return Ended.CRASHED
+    return Ended.NO_DATABASE if status == NO_DATABASE else Ended.CRASHED
 
 
 def _resident(pid: int) -> int:

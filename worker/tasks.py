@@ -6,7 +6,8 @@ import socket
 from sqlalchemy.orm import Session
 
 from store import jobs, uploads
-from store.database import writing
+from store.database import after_commit, writing
+from store.queue import sender
 from store.settings import settings
 from store.tables import Dataset, Model
 from worker.app import app, stopping
@@ -18,6 +19,7 @@ FAILURES = {
     "lower train.batch_size, or use a machine with more memory",
     Ended.TIME: "the job ran for longer than {seconds:,} seconds; ask for fewer rounds or epochs",
 }
+HANDED_BACK = {Ended.STOPPED: "its worker was stopped", Ended.NO_DATABASE: "the database was away for too long"}
 LOSSES = {Ended.DONE: "its process ended without a result", Ended.CRASHED: "its process was killed or crashed"}
 REJECTIONS = {
     Ended.MEMORY: "examining it takes more than {memory:,} bytes of memory; it is too large for this service",
@@ -36,6 +38,8 @@ def run_job(job_id: str) -> None:
     ended = supervise(work, lambda: _job_is_wanted(job_id, job.attempt), stopping)
     with writing() as session:
         _settle_job(session, job_id, job.attempt, ended)
+        if jobs.is_queued(session, job_id):
+            after_commit(session, lambda: sender.wake("job", job_id))
 
 
 @app.task(name="worker.inspect_model")
@@ -62,8 +66,8 @@ def _settle_job(session: Session, job_id: str, attempt: int, ended: Ended) -> No
         limits = settings()
         error = FAILURES[ended].format(memory=limits.job_memory_bytes, seconds=limits.job_seconds)
         jobs.fail(session, job_id, attempt, error)
-    elif ended is Ended.STOPPED:
-        jobs.hand_back(session, job_id, attempt, "its worker was stopped")
+    elif ended in HANDED_BACK:
+        jobs.hand_back(session, job_id, attempt, HANDED_BACK[ended])
     elif ended is not Ended.UNWANTED:
         jobs.lose(session, job_id, attempt, LOSSES[ended])
 
@@ -80,6 +84,8 @@ def _inspect(kind: str, table: type[Model] | type[Dataset], id: str) -> None:
         if ended in REJECTIONS:
             problem = REJECTIONS[ended].format(memory=limits.inspect_memory_bytes, seconds=limits.inspect_seconds)
             uploads.judge(session, table, id, row.attempt, [problem], {})
+        elif ended in HANDED_BACK:
+            uploads.give_back(session, table, id, row.attempt)
         elif ended is not Ended.DONE:
             uploads.release(session, table, id, row.attempt)
 

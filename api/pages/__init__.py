@@ -1,4 +1,4 @@
-"""The status page and the report as a page: templates and a little script of our own, nothing from other hosts."""
+"""The status page: templates and a little script of our own, nothing from other hosts."""
 
 from pathlib import Path
 
@@ -7,13 +7,10 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader
 
 from api.problems import Problem
-from pruning.report import Report
 
 HERE = Path(__file__).parent
 STATIC = {"secateur.css": "text/css", "secateur.js": "text/javascript"}
 templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
-templates.filters["thousands"] = lambda n: f"{n:,}"
-templates.filters["percent"] = lambda n: f"{n:.2%}"
 router = APIRouter(include_in_schema=False)
 
 
@@ -35,9 +32,3 @@ def static(name: str) -> Response:
     if name not in STATIC:
         raise Problem(404, f"there is no {name}")
     return FileResponse(HERE / "static" / name, media_type=STATIC[name], headers={"Cache-Control": "max-age=300"})
-
-
-def report_page(report: Report, job_id: str) -> str:
-    """The report as one self-contained page."""
-    style = (HERE / "static" / "secateur.css").read_text()
-    return templates.get_template("report.html").render(report=report, job_id=job_id, style=style)

@@ -3,12 +3,11 @@
 from pathlib import PurePosixPath
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from api.auth import Owner
 from api.deps import Read
-from api.pages import report_page
 from api.problems import PROBLEM
 from pruning.report import Report
 from store import artifacts, jobs
@@ -59,11 +58,10 @@ def download(session: Read, owner: Owner, job_id: str, name: str) -> Response:
 )
 def report(request: Request, session: Read, owner: Owner, job_id: str) -> Response:
     """The report as JSON; as a page with `Accept: text/html`."""
-    file = jobs.file(session, jobs.get(session, owner, job_id), "report.json")
-    if "text/html" not in request.headers.get("accept", ""):
-        return _send(file)
-    content = artifacts.path(file.sha256).read_bytes()
-    return HTMLResponse(report_page(Report.model_validate_json(content), job_id))
+    is_page = "text/html" in request.headers.get("accept", "")
+    name = "report.html" if is_page else "report.json"
+    file = jobs.file(session, jobs.get(session, owner, job_id), name)
+    return FileResponse(artifacts.path(file.sha256), media_type="text/html" if is_page else "application/json")
 
 
 def _send(file: Artifact) -> FileResponse:

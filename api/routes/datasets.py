@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from api.auth import Owner
 from api.bodies import MULTIPART, store_body
@@ -92,12 +92,11 @@ def delete(session: Write, owner: Owner, dataset_id: str) -> None:
 
 
 def _preprocess(scale: float, mean: list[float], std: list[float]) -> Preprocess:
-    if any(s == 0 for s in std):
-        raise Problem(422, "std must not be 0: examples are divided by it")
     try:
         return Preprocess(scale=scale, mean=tuple(mean), std=tuple(std))
-    except ValueError as error:
-        raise Problem(422, "scale, mean and std must be finite numbers") from error
+    except ValidationError as error:
+        said = "; ".join(f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        raise Problem(422, said) from error
 
 
 def _add(owner: str, name: str, blob: Blob, format: str, preprocess: Preprocess) -> tuple[Dataset, bool]:

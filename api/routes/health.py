@@ -7,15 +7,13 @@ from fastapi.responses import PlainTextResponse
 from kombu.exceptions import OperationalError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from pydantic import BaseModel
-from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.deps import Read
 from api.problems import PROBLEM, Problem
-from store.database import reading
+from store import database, jobs
 from store.queue import sender
 from store.settings import settings
-from store.tables import Job
 
 router = APIRouter(tags=["health"])
 
@@ -36,8 +34,7 @@ def healthz() -> Health:
 def readyz() -> Health:
     """Database, broker and storage answer too."""
     try:
-        with reading() as session:
-            session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+        database.ping()
         sender.ping()
         shutil.disk_usage(settings().data_dir)
     except SQLAlchemyError as error:
@@ -54,6 +51,6 @@ def metrics(session: Read) -> PlainTextResponse:
     """Jobs by status, for Prometheus."""
     registry = CollectorRegistry()
     gauge = Gauge("secateur_jobs", "Jobs by status", ["status"], registry=registry)
-    for status, count in session.execute(select(Job.status, func.count()).group_by(Job.status)):
+    for status, count in jobs.count_by_status(session).items():
         gauge.labels(status).set(count)
     return PlainTextResponse(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

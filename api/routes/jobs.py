@@ -16,7 +16,7 @@ from pruning.analysis import Analysis, DatasetSummary, check_fit
 from pruning.budgets import settle
 from pruning.plan import Plan
 from store import jobs, uploads
-from store.database import writing
+from store.database import reading, writing
 from store.queue import sender
 from store.tables import Dataset, Job, Model
 
@@ -85,8 +85,9 @@ def create(
 ) -> JobOut:
     """Queue a job. The plan is held against the model's analysis now, not an hour later."""
     request = _request(body, idempotency_key)
-    with writing() as session:
+    with reading() as session:
         _check(session, owner, body)
+    with writing() as session:
         job, is_new = jobs.create(session, owner, request)
         result = _out(session, job)
     if is_new:

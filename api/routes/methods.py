@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from pruning.plan import Admm, Budget, Plan, Retrain
+from pruning.plan import SETTINGS, Budget, Plan
 from pruning.sparsity import PATTERNS
 
 router = APIRouter(prefix="/v1/methods", tags=["methods"])
@@ -23,10 +23,9 @@ class MethodsOut(BaseModel):
 @router.get("", response_model=MethodsOut)
 def methods() -> MethodsOut:
     """Schemas from which forms can be made."""
-    direct = {"admm": Admm.model_json_schema(), "retrain": Retrain.model_json_schema()}
     return MethodsOut(
         plan=Plan.model_json_schema(),
-        methods={"direct": direct},
+        methods={name: {k: v.model_json_schema() for k, v in parts.items()} for name, parts in SETTINGS.items()},
         patterns={name: pattern.model_json_schema() for name, pattern in PATTERNS.items()},
         budget=Budget.model_json_schema(),
     )

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import Path
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -12,7 +11,6 @@ from store import artifacts
 from store.tables import Dataset, Model
 
 Time = Annotated[datetime, BeforeValidator(lambda v: datetime.fromtimestamp(v, UTC) if isinstance(v, float) else v)]
-Name = Annotated[str, Path(max_length=255)]
 RETRY_SECONDS = "1"
 
 

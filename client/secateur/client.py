@@ -11,6 +11,7 @@ import httpx
 POLL_SECONDS = 0.5
 ENDED = ("succeeded", "failed", "cancelled")
 PIECE = 1 << 20
+RETRIES = (0.5, 1, 2)  # seconds between tries of a request that may be repeated
 
 
 class SecateurError(Exception):
@@ -69,10 +70,20 @@ class Secateur:
         return self._upload("datasets", Path(path), preprocess)
 
     def submit(self, model_id: str, dataset_id: str, plan: Mapping[str, Any], name: str | None = None) -> "Job":
-        """Post a job on what is uploaded; safe to repeat after a broken connection. Raises: SecateurError."""
+        """Post a job on what is uploaded; a broken connection is tried again, and makes no second job.
+
+        Raises: SecateurError.
+        """
         body = {"model_id": model_id, "dataset_id": dataset_id, "plan": dict(plan), "name": name}
-        state = self.request("POST", "/v1/jobs", json=body, headers={"Idempotency-Key": uuid.uuid4().hex}).json()
-        return Job(self, state)
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        for seconds in RETRIES:
+            try:
+                return Job(self, self.request("POST", "/v1/jobs", json=body, headers=headers).json())
+            except SecateurError as error:
+                if error.status is not None:
+                    raise
+                time.sleep(seconds)
+        return Job(self, self.request("POST", "/v1/jobs", json=body, headers=headers).json())
 
     def job(self, job_id: str) -> "Job":
         """A job by its id. Raises: SecateurError."""
@@ -89,14 +100,21 @@ class Secateur:
         return response
 
     def download(self, path: str, target: Path) -> None:
-        """Stream a file to disk."""
-        with self._http.stream("GET", path) as response:
-            if response.is_error:
-                response.read()
-                raise _refusal(response)
-            with target.open("wb") as file:
-                for piece in response.iter_bytes(PIECE):
-                    file.write(piece)
+        """Stream a file to disk; it has its name when it is whole. Raises: SecateurError."""
+        part = target.with_name(target.name + ".part")
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                with part.open("wb") as file:
+                    for piece in response.iter_bytes(PIECE):
+                        file.write(piece)
+            part.rename(target)
+        except httpx.HTTPError as error:
+            raise SecateurError(f"the download of {path} broke off: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
 
     def _upload(self, noun: str, path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         size = {"Content-Length": str(path.stat().st_size)}

@@ -1,7 +1,12 @@
 """NumPy archives: x_train, y_train, x_test, y_test and, if there, x_val, y_val."""
 
+import lzma
+import math
 import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,7 +22,7 @@ KNOWN = (*REQUIRED, "x_val", "y_val")
 def read_npz(path: Path, preprocess: Preprocess, most_bytes: int = 2**35) -> Dataset:
     """Read and check an archive; pickled objects are never loaded.
 
-    Args: most_bytes: limit on the decompressed arrays, held against their headers before anything is decoded.
+    Args: most_bytes: limit on the decompressed arrays, held against the archive's account before any is decoded.
     Raises: UnreadableDataset: what is wrong with the file.
     """
     try:
@@ -27,7 +32,15 @@ def read_npz(path: Path, preprocess: Preprocess, most_bytes: int = 2**35) -> Dat
             wanted = {k: names[k] for k in KNOWN if k in names}
             _check_sizes(archive, wanted, most_bytes)
             arrays = {k: _read(archive, k, name) for k, name in wanted.items()}
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise UnreadableDataset(
             f"not an npz archive, or a damaged one ({error}); write it with numpy.savez_compressed"
         ) from error
@@ -56,13 +69,26 @@ def _check_sizes(archive: zipfile.ZipFile, names: dict[str, str], most: int) -> 
 def _read(archive: zipfile.ZipFile, key: str, name: str) -> np.ndarray:
     try:
         with archive.open(name) as file:
+            _check_header(file, key, archive.getinfo(name).file_size)
+        with archive.open(name) as file:
             return npy.read_array(file, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, TokenError, SyntaxError) as error:
         if "pickle" in str(error):
             raise UnreadableDataset(
                 f"{key} holds Python objects (pickles), which are never loaded; save numbers only"
             ) from error
         raise UnreadableDataset(f"{key} is not a readable array: {error}") from error
+
+
+def _check_header(file: IO[bytes], key: str, size: int) -> None:
+    """What the header promises must be there before memory is taken for it."""
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size - file.tell():
+        raise UnreadableDataset(
+            f"{key} promises {shape} of {dtype} but holds {size - file.tell():,} bytes; save it again"
+        )
 
 
 def _split(arrays: dict[str, np.ndarray], name: str, preprocess: Preprocess) -> Split:
@@ -79,8 +105,9 @@ def _split(arrays: dict[str, np.ndarray], name: str, preprocess: Preprocess) -> 
         raise UnreadableDataset(f"x_{name} holds {len(x):,} examples but y_{name} {len(y):,} labels")
     if len(x) == 0:
         raise UnreadableDataset(f"x_{name} is empty")
-    if int(y.min()) < 0:
-        raise UnreadableDataset(f"y_{name} holds the label {int(y.min())}; labels count from 0")
+    if int(y.min()) < 0 or int(y.max()) >= 2**31:
+        wrong = int(y.min()) if int(y.min()) < 0 else int(y.max())
+        raise UnreadableDataset(f"y_{name} holds the label {wrong}; labels count from 0")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise UnreadableDataset(f"x_{name} holds NaN or infinite values")
     return Split(x, y.astype(np.int64), preprocess)

@@ -14,57 +14,70 @@ from pruning import admm
 from pruning.methods.problem import Checkpoint, Problem, Round, pack, unpack
 from pruning.train import Trainer, mask_gradients, top1
 
+ENDING = ("primal", "dual", "relative", "rounds")
+
 
 def direct(problem: Problem, resume: Checkpoint | None = None) -> Iterator[Round]:
     """ADMM rounds, a hard prune, retraining epochs; the network ends as the best epoch on the validation split.
 
-    Raises: Diverged: W, U or the loss stopped being finite.
+    Raises: Diverged: W, U or the loss stopped being finite, or the residual grew.
     """
     trainer = _trainer(problem, problem.plan.admm.learning_rate)
-    residuals = resume.residuals if resume else {}
-    if resume is None or resume.phase == "admm":
-        residuals = yield from _admm_rounds(problem, trainer, resume)
+    if resume is not None and resume.phase == "retrain":
+        ending = {k: resume.numbers[k] for k in ENDING}
+    else:
+        ending = yield from _admm_rounds(problem, trainer, resume)
         _hard_prune(problem)
         trainer = _trainer(problem, problem.plan.retrain.learning_rate, trainer.step)
         resume = None
-    yield from _retraining(problem, trainer, residuals, resume)
+    yield from _retraining(problem, trainer, ending, resume)
 
 
 def _admm_rounds(
     problem: Problem, trainer: Trainer, resume: Checkpoint | None
 ) -> Generator[Round, None, Mapping[str, float]]:
-    """Returns the residuals of the last round."""
+    """Returns the numbers named in ENDING."""
     settings, W = problem.plan.admm, problem.network.W()
-    state = admm.init(W, problem.project, settings.rho)
-    done, values = 0, {}
-    if resume is not None:
-        _load(trainer, resume)
-        like = next(iter(W.values()))
-        state = admm.State(unpack(resume.tensors, "Z", like), unpack(resume.tensors, "U", like), resume.numbers["rho"])
-        done, values = resume.done, resume.residuals
-    for number in range(done + 1, settings.rounds + 1):
+    if resume is None:
+        state, done, course = admm.init(W, problem.project, settings.rho), 0, {}
+    else:
+        state, done, course = _resumed(trainer, resume), resume.done, dict(resume.numbers)
+    rounds = done if resume is not None and resume.is_last else settings.rounds
+    for number in range(done + 1, rounds + 1):
         loss = trainer.train(
             problem.steps_per_round,
             lambda _: settings.learning_rate,
             lambda s=state: admm.add_penalty_gradient(s, W),
         )
         state, residuals = admm.step(state, W, problem.project)
-        values = {
-            "loss": loss,
-            "accuracy": top1(problem.network, problem.val),
-            "accuracy_pruned": _pruned_top1(problem),
-            "primal": residuals.primal,
-            "dual": residuals.dual,
-            "relative": residuals.relative,
-            "rho": state.rho,
-        }
+        values = _measured(problem) | vars(residuals) | {"loss": loss, "rho": state.rho}
+        course = {"first": course.get("first", residuals.primal), "rounds": number, **vars(residuals)}
+        is_last = admm.has_converged(residuals, course["first"]) or number == settings.rounds
         state = admm.grow(state, settings.rho_growth)
-        yield Round("admm", number, settings.rounds, values, _AdmmCheckpoint(trainer, state, number, values))
-    return values
+        yield Round("admm", number, is_last, values, _AdmmCheckpoint(trainer, state, number, is_last, course))
+        if is_last:
+            break
+    return {k: course[k] for k in ENDING}
+
+
+def _measured(problem: Problem) -> dict[str, float]:
+    """Validation accuracy of W, and what a hard prune would give now."""
+    accuracy = top1(problem.network, problem.val)
+    W = {k: w.detach().clone() for k, w in problem.network.W().items()}
+    _hard_prune(problem)
+    pruned = top1(problem.network, problem.val)
+    problem.network.set_W(W)
+    return {"accuracy": accuracy, "accuracy_pruned": pruned}
+
+
+def _resumed(trainer: Trainer, resume: Checkpoint) -> admm.State:
+    _load(trainer, resume)
+    like = next(iter(trainer.network.W().values()))
+    return admm.State(unpack(resume.tensors, "Z", like), unpack(resume.tensors, "U", like), resume.numbers["rho"])
 
 
 def _retraining(
-    problem: Problem, trainer: Trainer, residuals: Mapping[str, float], resume: Checkpoint | None
+    problem: Problem, trainer: Trainer, ending: Mapping[str, float], resume: Checkpoint | None
 ) -> Iterator[Round]:
     settings, network = problem.plan.retrain, problem.network
     if resume is not None:
@@ -81,7 +94,8 @@ def _retraining(
         accuracy = top1(network, problem.val)
         best.offer(network.module.state_dict(), accuracy)
         values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy}
-        yield Round("retrain", number, settings.epochs, values, _RetrainCheckpoint(trainer, best, number, residuals))
+        is_last = number == settings.epochs
+        yield Round("retrain", number, is_last, values, _RetrainCheckpoint(trainer, best, number, is_last, ending))
     network.module.load_state_dict(best.state)
 
 
@@ -103,13 +117,13 @@ class _AdmmCheckpoint:
     trainer: Trainer
     state: admm.State
     done: int
-    values: Mapping[str, float]
+    is_last: bool
+    course: Mapping[str, float]
 
     def __call__(self) -> Checkpoint:
         tensors = pack({**_groups(self.trainer), "Z": self.state.Z, "U": self.state.U})
-        numbers = {"step": self.trainer.step, "rho": self.state.rho}
-        residuals = {k: self.values[k] for k in ("primal", "dual", "relative")}
-        return Checkpoint("admm", self.done, tensors, numbers, residuals)
+        numbers = {**self.course, "step": self.trainer.step, "rho": self.state.rho}
+        return Checkpoint("admm", self.done, self.is_last, tensors, numbers)
 
 
 @dataclass(frozen=True)
@@ -117,12 +131,13 @@ class _RetrainCheckpoint:
     trainer: Trainer
     best: _Best
     done: int
-    residuals: Mapping[str, float]
+    is_last: bool
+    ending: Mapping[str, float]
 
     def __call__(self) -> Checkpoint:
         tensors = pack({**_groups(self.trainer), "best": self.best.state})
-        numbers = {"step": self.trainer.step, "best": self.best.accuracy}
-        return Checkpoint("retrain", self.done, tensors, numbers, self.residuals)
+        numbers = {**self.ending, "step": self.trainer.step, "best": self.best.accuracy}
+        return Checkpoint("retrain", self.done, self.is_last, tensors, numbers)
 
 
 def _groups(trainer: Trainer) -> dict[str, Mapping[str, Tensor]]:
@@ -154,20 +169,12 @@ def _hard_prune(problem: Problem) -> None:
     problem.network.set_W(problem.project({k: w.detach() for k, w in problem.network.W().items()}))
 
 
-def _pruned_top1(problem: Problem) -> float:
-    """Validation accuracy that a hard prune would give now."""
-    W = {k: w.detach().clone() for k, w in problem.network.W().items()}
-    _hard_prune(problem)
-    accuracy = top1(problem.network, problem.val)
-    problem.network.set_W(W)
-    return accuracy
-
-
 @torch.no_grad()
 def _freeze_dead_biases(problem: Problem, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Biases of filters and neurons without weights go to 0 and stay, so that these can be removed."""
-    alive = {k: masks[k].flatten(1).any(1) for k in problem.network.biases()}
-    for k, bias in problem.network.biases().items():
+    biases = problem.network.b()
+    alive = {k: masks[k].flatten(1).any(1) for k in biases}
+    for k, bias in biases.items():
         bias.mul_(alive[k])
     return alive
 

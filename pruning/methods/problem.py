@@ -27,7 +27,10 @@ class Problem:
 
     @torch.no_grad()
     def project(self, V: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The nearest point to V that keeps the budget."""
+        """The nearest point to V that keeps the budget; V and the result have the shapes of the weights.
+
+        Raises: Diverged: V holds a NaN.
+        """
         pattern: Unstructured = self.plan.pattern
         kept = self.allowance.allocate(V)
         return {k: pattern.project(V[k], kept[k]) for k in V}
@@ -45,26 +48,29 @@ class Problem:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a method needs to go on elsewhere. residuals: primal, dual, relative of the last ADMM round."""
+    """All that a method needs to go on elsewhere, after `done` rounds of a phase.
+
+    numbers: step (training steps so far), seconds (of the job so far, set by the pipeline), and of the last ADMM round primal, dual, relative and rounds (its number).
+    """
 
     phase: Literal["admm", "retrain"]
     done: int
+    is_last: bool
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, float]
-    residuals: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Round:
-    """A round that has ended.
+    """A round that has ended; is_last: no other of its phase follows.
 
-    values: loss, accuracy (of W), accuracy_pruned (of its projection), primal, dual, rho: those that apply.
+    values: loss, accuracy (of W), accuracy_pruned (of its projection), primal, dual, relative, rho: those that apply.
     checkpoint: made only when it is called for.
     """
 
     phase: Literal["admm", "retrain"]
     number: int
-    of: int
+    is_last: bool
     values: Mapping[str, float]
     checkpoint: Callable[[], Checkpoint] = field(repr=False)
 

@@ -9,39 +9,42 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import nn
 
 from pruning.analysis import Analysis, Layer, Port
-from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
-from pruning.measure import run, session
+from pruning.errors import OutOfMemory, PruningError, RejectedModel, is_out_of_memory
+from pruning.onnx.agree import Agreement, compare
 from pruning.onnx.convert import convert, stored_tensors
 from pruning.onnx.network import Network
 from pruning.onnx.vet import opset_of
 
-AGREEMENT = 1e-3
+LARGEST_DIFFERENCE = 1e-3
 EXAMPLES = 2
 
 
-def analyse(model: ModelProto) -> Analysis:
-    """Analysis of a vetted model.
+def analyse(model: ModelProto) -> tuple[Analysis, Network]:
+    """Analysis of a vetted model, and the network that it was made on.
 
     Raises: RejectedModel: it cannot be converted, does not run, or disagrees with ONNX Runtime by more
     than 1e-3 of its largest output, on random input.
     """
     network = convert(model)
     output = model.graph.output[0]
-    inputs = [_port(i) for i in model.graph.input if i.name not in stored_tensors(model)]
+    stored = stored_tensors(model)
+    inputs = [_port(i) for i in model.graph.input if i.name not in stored]
     x = random_input(inputs[0], EXAMPLES)
-    difference, shape = agreement(model, network, x)
-    layers = with_multiply_adds(network, x)
-    return Analysis(
+    agreement = check_agreement(model, network, x)
+    network.layers = {layer.name: layer for layer in with_multiply_adds(network, x)}
+    layers = network.layers.values()
+    analysis = Analysis(
         inputs=tuple(inputs),
-        outputs=(Port(name=output.name, dtype=_dtype(output), shape=(inputs[0].shape[0], *shape[1:])),),
+        outputs=(Port(name=output.name, dtype=_dtype(output), shape=(inputs[0].shape[0], *agreement.shape[1:])),),
         opset=opset_of(model),
         operators=dict(Counter(node.op_type for node in model.graph.node)),
         layers=tuple(layers),
         weights=sum(layer.weights for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
-        agrees_max_abs=difference,
-        warnings=tuple(network.warnings + _warnings(model, inputs[0])),
+        agrees_max_abs=agreement.max_abs,
+        warnings=tuple(_warnings(model, inputs[0])),
     )
+    return analysis, network
 
 
 def random_input(port: Port, examples: int) -> np.ndarray:
@@ -50,42 +53,36 @@ def random_input(port: Port, examples: int) -> np.ndarray:
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 
-def agreement(model: ModelProto, network: Network, x: np.ndarray) -> tuple[float, tuple[int, ...]]:
-    """Largest absolute difference between the network in evaluation mode and ONNX Runtime, and the output's shape.
-
-    Raises: RejectedModel: see analyse.
-    """
-    network.module.eval()
-    expected = run(session(model.SerializeToString()), x)
+def check_agreement(model: ModelProto, network: Network, x: np.ndarray) -> Agreement:
+    """Raises: RejectedModel: see analyse."""
+    again = f"a batch of {len(x)}; re-export with a dynamic batch axis"
     try:
-        with torch.no_grad():
-            got = network.module(torch.from_numpy(x)).numpy()
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        found = compare(model.SerializeToString(), network, x)
+    except PruningError:
+        raise
+    except Exception as error:  # whatever torch makes of shapes that do not meet
         if is_out_of_memory(error):
             raise OutOfMemory from error
+        raise RejectedModel(f"the model does not run on {again} ({str(error)[:200]})") from error
+    if found is None:
+        raise RejectedModel(f"the model's output has another shape on {again}")
+    if not found.relative <= LARGEST_DIFFERENCE:
         raise RejectedModel(
-            f"the model does not run on a batch of {len(x)} ({str(error)[:200]}); re-export with a dynamic batch axis"
-        ) from error
-    if got.shape != expected.shape:
-        raise RejectedModel(f"a batch of {len(x)} gives {expected.shape}; re-export with a dynamic batch axis")
-    difference = float(np.abs(got - expected).max())
-    if not difference <= AGREEMENT * max(float(np.abs(expected).max()), 1e-6):
-        raise RejectedModel(
-            f"the imported network differs from ONNX Runtime by {difference:.3g} on random input: "
+            f"the imported network differs from ONNX Runtime by {found.max_abs:.3g} on random input: "
             "an operator is not understood as it was meant; please report this model"
         )
-    return difference, expected.shape
+    return found
 
 
 def with_multiply_adds(network: Network, x: np.ndarray) -> list[Layer]:
     """The layers with their multiply-adds for one example: weights times positions where they are applied."""
     counts: Counter[str] = Counter()
-    owners = {network.module.get_submodule(w.rpartition(".")[0]): k for k, w in network.weights.items()}
+    layer_of = {id(parameter): name for name, parameter in network.W().items()}
+    owners = [m for m in network.module.modules() if id(getattr(m, "weight", None)) in layer_of]
 
     def count(module: nn.Module, _: Any, y: torch.Tensor) -> None:
-        outputs = module.get_parameter("weight").shape[0]
-        layer = network.layers[owners[module]]
-        counts[layer.name] += layer.weights * y[0].numel() // outputs
+        weight = module.get_parameter("weight")
+        counts[layer_of[id(weight)]] += weight.numel() * y[0].numel() // weight.shape[0]
 
     hooks = [module.register_forward_hook(count) for module in owners]
     with torch.no_grad():

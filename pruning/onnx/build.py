@@ -56,6 +56,7 @@ class Builder:
     """Collects modules and calls into an fx graph.
 
     batch: literal batch size that the exporter wrote into the graph, None if it is symbolic.
+    layer_of: module to the names of its weight tensor and of its node; bias_of: module to the name of its bias.
     """
 
     def __init__(self, tensors: dict[str, TensorProto], batch: int | None) -> None:
@@ -65,6 +66,7 @@ class Builder:
         self.root = nn.Module()
         self.sources: dict[str, Source] = {}
         self.layer_of: dict[str, tuple[str, str]] = {}
+        self.bias_of: dict[str, str] = {}
         self.parameters: dict[str, tuple[bool, nn.Parameter]] = {}
         self._constants = 0
 
@@ -78,14 +80,9 @@ class Builder:
 
     def module(self, node: Node, module: nn.Module, x: Value) -> fx.Node:
         """A native module applied to x."""
-        name = self.add(node, module)
-        return self.graph.call_module(name, (x,))
-
-    def add(self, node: Node, module: nn.Module) -> str:
-        """Attach a module under a name of its own."""
         name = f"{node.op}_{len(list(self.root.children()))}"
         self.root.add_module(name, module)
-        return name
+        return self.graph.call_module(name, (x,))
 
     def weight(self, node: Node, i: int, transposed: bool = False) -> nn.Parameter:
         """The trainable parameter of the i-th input; the same tensor gives the same parameter.

@@ -3,12 +3,11 @@
 import re
 from collections.abc import Iterable
 
-import torch
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto
 from torch import Tensor, fx, nn
 
 from pruning.analysis import Layer
-from pruning.errors import RejectedModel, UnsupportedOperator
+from pruning.errors import RejectedModel, UnsupportedOperator, is_out_of_memory
 from pruning.onnx.build import Builder, Node, Value
 from pruning.onnx.network import Gives, Network, Source
 from pruning.onnx.ops import CONVERTERS
@@ -31,7 +30,12 @@ def convert(model: ModelProto) -> Network:
         raise RejectedModel(
             f"the model has {len(inputs)} inputs and {len(model.graph.output)} outputs; only one of each is taken"
         )
-    build = Builder(tensors, inputs[0].type.tensor_type.shape.dim[0].dim_value or None)
+    dims = inputs[0].type.tensor_type.shape.dim
+    if len(dims) < 2:
+        raise RejectedModel(
+            f"input {inputs[0].name!r} needs a batch axis and at least one more; re-export with its shape"
+        )
+    build = Builder(tensors, dims[0].dim_value or None)
     values: dict[str, Value] = {inputs[0].name: build.graph.placeholder("x")}
     for proto in model.graph.node:
         _convert_node(build, proto, values, opset_of(model))
@@ -61,7 +65,9 @@ def _convert_node(build: Builder, proto: NodeProto, values: dict[str, Value], op
         result = CONVERTERS[node.op](build, node)
     except UnsupportedOperator:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:  # whatever torch makes of a form that nobody thought of
+        if is_out_of_memory(error):
+            raise
         raise node.unsupported(f"this form is not supported ({error})") from error
     results = result if isinstance(result, tuple) else (result,)
     values.update(zip(node.output_names, results, strict=False))
@@ -73,7 +79,11 @@ def _value(build: Builder, values: dict[str, Value], proto: NodeProto, name: str
     if name not in values and name not in build.tensors:
         raise UnsupportedOperator(f"{proto.op_type} {proto.name!r} reads {name!r}, an output that is not supported")
     if name not in values:
-        values[name] = torch.from_numpy(numpy_helper.to_array(build.tensors[name]).copy())
+        try:
+            values[name] = build.values(name)
+        except TypeError as error:  # bfloat16 and others that NumPy knows and torch does not take from it
+            kind = TensorProto.DataType.Name(build.tensors[name].data_type).lower()
+            raise UnsupportedOperator(f"tensor {name!r}: element type {kind} is not supported") from error
     return values[name]
 
 
@@ -86,25 +96,29 @@ def _network(build: Builder, nodes: Iterable[NodeProto], output: str) -> Network
         for tensor, (transposed, p) in build.parameters.items()
         if id(p) in names
     }
-    layers, weights = _layers(build, module)
+    layers, owners = _layers(build, module)
     if not layers:
         raise RejectedModel("the model has no convolution or dense layer with weights of its own: nothing to prune")
-    return Network(module, layers, weights, sources | build.sources, _gives(nodes, output))
+    weights = {k: f"{owner}.weight" for k, owner in owners.items()}
+    biases = {k: build.bias_of[owner] for k, owner in owners.items() if owner in build.bias_of}
+    return Network(module, layers, weights, biases, sources | build.sources, _gives(nodes, output))
 
 
 def _layers(build: Builder, module: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:
+    """Layers by name, and the module of each; a shared weight is pruned once."""
     layers: dict[str, Layer] = {}
-    weights: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    seen: set[str] = set()
     for child, (tensor, node_name) in build.layer_of.items():
+        if tensor in seen:
+            continue
+        seen.add(tensor)
         name = _layer_name(tensor, node_name)
-        if any(layer.weight == tensor for layer in layers.values()):
-            continue  # a shared weight is pruned once
         while name in layers:
             name += "'"
-        owner = module.get_submodule(child)
-        layers[name] = _layer(name, tensor, owner.get_parameter("weight"))
-        weights[name] = f"{child}.weight"
-    return layers, weights
+        layers[name] = _layer(name, tensor, module.get_submodule(child).get_parameter("weight"))
+        owners[name] = child
+    return layers, owners
 
 
 def _layer(name: str, tensor: str, weight: Tensor) -> Layer:

@@ -1,7 +1,7 @@
 """The trainable network that an ONNX graph becomes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -26,7 +26,7 @@ class Network:
 
     module: forward(x) -> output; x is (N, ...).
     layers: layers with prunable weights, by name, in graph order.
-    weights: name of the weight parameter of each layer, as in module.named_parameters().
+    weights, biases: names of the parameters of each layer, as in module.named_parameters(); not all have a bias.
     sources: every parameter and buffer that training may change.
     gives: what the output is; a loss must know whether a Softmax was applied.
     """
@@ -34,18 +34,24 @@ class Network:
     module: nn.Module
     layers: dict[str, Layer]
     weights: dict[str, str]
+    biases: dict[str, str]
     sources: Mapping[str, Source]
     gives: Gives = "logits"
-    warnings: list[str] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device, with image weights in channels_last: twice as fast on the CPU at large batches."""
+        self.module.to(device)
+        for parameter in self.module.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def W(self) -> dict[str, nn.Parameter]:
         """The prunable weights by layer name: the live parameters, not copies."""
         return {k: self.module.get_parameter(v) for k, v in self.weights.items()}
 
-    def biases(self) -> dict[str, nn.Parameter]:
-        """Biases of the prunable layers that have one, by layer name."""
-        owners = {k: self.module.get_submodule(v.rpartition(".")[0]) for k, v in self.weights.items()}
-        return {k: m.bias for k, m in owners.items() if isinstance(m.bias, nn.Parameter)}
+    def b(self) -> dict[str, nn.Parameter]:
+        """Biases of the prunable layers that have one, (out,), by layer name."""
+        return {k: self.module.get_parameter(v) for k, v in self.biases.items()}
 
     @torch.no_grad()
     def set_W(self, values: Mapping[str, Tensor]) -> None:

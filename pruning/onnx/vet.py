@@ -22,6 +22,7 @@ class Limits(Frozen):
     newest_ir: int = 13
     nodes: int = 50_000
     elements: int = 2**31
+    rank: int = 16
 
 
 def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
@@ -60,7 +61,7 @@ def opset_of(model: ModelProto) -> int:
 def _parse(content: bytes) -> ModelProto:
     try:
         model = ModelProto.FromString(content)
-    except Exception as error:  # protobuf raises its own DecodeError, numpy-less builds others
+    except Exception as error:  # protobuf raises a DecodeError of its C extension
         raise RejectedModel(
             "not an ONNX file, or a truncated one: it does not parse; export the model again"
         ) from error
@@ -82,8 +83,9 @@ def _check_version(model: ModelProto, limits: Limits) -> None:
 def _check_structure(model: ModelProto, limits: Limits) -> None:
     if model.functions or model.training_info:
         raise RejectedModel("model-local functions and training graphs are not taken; export a plain inference graph")
-    if len(model.graph.node) > limits.nodes:
-        raise RejectedModel(f"{len(model.graph.node):,} operators; at most {limits.nodes:,} are taken")
+    for what, number in {"operators": len(model.graph.node), "initializers": len(model.graph.initializer)}.items():
+        if number > limits.nodes:
+            raise RejectedModel(f"{number:,} {what}; at most {limits.nodes:,} are taken")
     if model.graph.sparse_initializer:
         raise RejectedModel("sparse initializers are not taken; export with dense weights")
     for node in model.graph.node:
@@ -94,6 +96,8 @@ def _check_structure(model: ModelProto, limits: Limits) -> None:
             )
         if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
             raise UnsupportedOperator(f"{where}: control flow is not taken; export the model without If, Loop or Scan")
+        if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in node.attribute):
+            raise UnsupportedOperator(f"{where}: sparse tensors are not taken; export with dense weights")
         if node.op_type not in CONVERTERS:
             raise UnsupportedOperator(f"{where}: this operator is not supported")
 
@@ -103,7 +107,7 @@ def _check_tensor(tensor: TensorProto, limits: Limits) -> None:
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise RejectedModel(f"{name} is kept in another file; save the model as one file (save_as_external_data=False)")
     elements = math.prod(tensor.dims)
-    if any(d < 0 for d in tensor.dims) or elements > limits.elements:
+    if any(d < 0 for d in tensor.dims) or elements > limits.elements or len(tensor.dims) > limits.rank:
         raise RejectedModel(f"{name}: dimensions {list(tensor.dims)} are not taken")
     if tensor.data_type not in helper.get_all_tensor_dtypes() or tensor.data_type == TensorProto.STRING:
         raise RejectedModel(f"{name}: element type {tensor.data_type} is not taken")

@@ -34,7 +34,7 @@ def test_it_succeeds_and_says_how(service: Service, done: dict) -> None:
 def test_the_file_is_what_the_report_says(service: Service, done: dict) -> None:
     report = service.http.get(f"/v1/jobs/{done['id']}/report").json()
     files = {f["name"]: f for f in service.http.get(f"/v1/jobs/{done['id']}/artifacts").json()["items"]}
-    assert set(files) == {"pruned.onnx", "report.json", "manifest.json", "masks.safetensors"}
+    assert set(files) == {"pruned.onnx", "report.json", "report.html", "manifest.json", "masks.safetensors"}
     response = service.http.get(files["pruned.onnx"]["url"])
     assert hashlib.sha256(response.content).hexdigest() == files["pruned.onnx"]["sha256"]
     assert response.headers["etag"] == f'"{files["pruned.onnx"]["sha256"]}"'

@@ -109,7 +109,8 @@ def test_a_rejected_upload_makes_no_job(service: Service, ids) -> None:
     check_problem(service.http.get(f"/v1/models/{row['id']}/analysis"), 422, "was rejected")
     assert service.http.delete(f"/v1/models/{row['id']}").status_code == 204
     check_problem(service.http.get(f"/v1/models/{row['id']}"), 404, "there is no model")
-    assert not (service.folder / "artifacts" / row["sha256"][:2] / row["sha256"]).exists()
+    file = service.folder / "artifacts" / row["sha256"][:2] / row["sha256"]
+    service.until("/healthz", lambda _: not file.exists(), 10)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,14 @@ def test_limits_are_met_before_the_body_is_read(tmp_path: Path) -> None:
         check_problem(small.http.post("/v1/models", content=iter([b"x" * 600] * 3)), 413, "larger than the 1,000 bytes")
         check_problem(small.http.post("/v1/models", content=b""), 422, "the body is empty")
         check_problem(small.http.post("/v1/models", files={"other": b"x"}), 422, "part `file`")
+        head = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+        form = {"Content-Type": "multipart/form-data; boundary=b"}
+        cut = small.http.post("/v1/models", content=head + b"AAAA\r\n--", headers=form)
+        check_problem(cut, 422, "it is truncated")
+        twice = small.http.post("/v1/models", content=(head + b"A\r\n") * 2 + b"--b--\r\n", headers=form)
+        check_problem(twice, 422, "more than one part `file`")
+        check_problem(small.http.post("/v1/jobs", content=b" " * 2_000_000), 413, "larger than the 1,048,576 bytes")
+        check_problem(small.http.post("/v1/jobs", content=iter([b" " * 600_000] * 3)), 413, "larger than the 1,048,576")
         assert [p for p in (small.folder / "artifacts").rglob("*") if p.is_file()] == []
         assert small.http.get("/v1/models").json() == {"items": [], "next_cursor": None}
     finally:

@@ -70,7 +70,7 @@ def test_a_finished_job_shows_its_result(service: Service, page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     page.set_viewport_size({"width": 1000, "height": 900})
     page.emulate_media(color_scheme="light")
-    page.get_by_text("report as a page").click()
+    page.get_by_text("report", exact=True).click()
     page.get_by_role("heading", name="Checked on the delivered file").wait_for()
     shot(page, "report")
 

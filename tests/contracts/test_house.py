@@ -15,7 +15,7 @@ import yaml
 from pruning.data import READERS
 from pruning.methods import METHODS
 from pruning.onnx.ops import CONVERTERS
-from pruning.plan import Plan
+from pruning.plan import SETTINGS, Plan
 from pruning.sparsity import PATTERNS
 from store.settings import Settings
 from tests.conftest import HOUSE
@@ -49,6 +49,7 @@ def test_the_plan_offers_what_the_tables_hold():
     schema = Plan.model_json_schema()
     offered = schema["properties"]["method"]
     assert set(offered.get("enum", [offered.get("const")])) == set(METHODS)
+    assert set(SETTINGS) == set(METHODS)
     assert set(PATTERNS) == {p.model_fields["kind"].default for p in PATTERNS.values()}
 
 

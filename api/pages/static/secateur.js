@@ -89,7 +89,7 @@ async function showResult(id) {
   const { items } = await ask(`/v1/jobs/${id}/artifacts`);
   byId("headline").textContent = `${report.headline}.`;
   const lines = items.map((file) => [file.url, `${file.name} (${file.bytes.toLocaleString("en")} bytes)`]);
-  byId("files").replaceChildren(...[[`/v1/jobs/${id}/report`, "report as a page"], ...lines].map(([href, text]) => {
+  byId("files").replaceChildren(...[[`/v1/jobs/${id}/report`, "report"], ...lines].map(([href, text]) => {
     const item = document.createElement("li");
     item.append(link(href, text));
     return item;

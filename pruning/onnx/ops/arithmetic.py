@@ -15,6 +15,7 @@ def add(build: Builder, node: Node) -> Value:
         return build.call(torch.add, *node.inputs)
     name = f"bias_{len(build.parameters)}"
     build.root.register_parameter(name, build.weight(node, bias))
+    build.bias_of[str(getattr(node.input(1 - bias), "target", ""))] = name
     return build.call(torch.add, node.input(1 - bias), build.graph.get_attr(name))
 
 

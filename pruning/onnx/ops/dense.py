@@ -69,5 +69,7 @@ def _apply(build: Builder, node: Node, module: nn.Module, x: Value, weight: nn.P
     if node.input(2) is not None:
         module.register_parameter("bias", build.weight(node, 2))
     result = build.module(node, module, x)
+    if node.input(2) is not None:
+        build.bias_of[str(result.target)] = f"{result.target}.bias"
     build.layer_of[str(result.target)] = (node.input_names[1], node.name)
     return result

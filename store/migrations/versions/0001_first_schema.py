@@ -25,6 +25,7 @@ def upgrade() -> None:
     sa.Column('problems', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.Float(), nullable=False),
     sa.Column('attempt', sa.Integer(), nullable=False),
+    sa.Column('crashes', sa.Integer(), nullable=False),
     sa.Column('lease_until', sa.Float(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_datasets')),
     sa.UniqueConstraint('owner', 'sha256', 'reading', name=op.f('uq_datasets_owner_sha256_reading'))
@@ -38,7 +39,6 @@ def upgrade() -> None:
     sa.Column('owner', sa.String(), nullable=False),
     sa.Column('hash', sa.String(), nullable=False),
     sa.Column('created_at', sa.Float(), nullable=False),
-    sa.Column('revoked_at', sa.Float(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_keys')),
     sa.UniqueConstraint('hash', name=op.f('uq_keys_hash'))
     )
@@ -53,6 +53,7 @@ def upgrade() -> None:
     sa.Column('problems', sa.JSON(), nullable=False),
     sa.Column('created_at', sa.Float(), nullable=False),
     sa.Column('attempt', sa.Integer(), nullable=False),
+    sa.Column('crashes', sa.Integer(), nullable=False),
     sa.Column('lease_until', sa.Float(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_models')),
     sa.UniqueConstraint('owner', 'sha256', name=op.f('uq_models_owner_sha256'))

@@ -107,3 +107,11 @@ def test_wrong_budgets_are_refused(budget, says):
 
 def test_a_budget_is_a_whole_plan():
     assert Plan.model_validate({"budget": {"pruning_rate": 10}}).admm.rounds > 0
+
+
+@pytest.mark.parametrize("kept", [11, 15, 101, 3000, 10099, 10100])
+def test_uniform_never_empties_a_layer(kept):
+    layers = [layer("big", 10_000), *(layer(f"small{i}", 10) for i in range(10))]
+    counts = settle(plan({"pruning_rate": 10_100 / kept}, allocation="uniform"), layers).allocate({})
+    assert min(counts.values()) >= 1 and sum(counts.values()) == kept
+    assert all(counts[x.name] <= x.weights for x in layers)

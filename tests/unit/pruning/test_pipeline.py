@@ -2,16 +2,16 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load
 
-from pruning.analysis import Preprocess
 from pruning.errors import Cancelled, DatasetMismatch, Diverged, InvalidPlan
 from pruning.order import Order
 from pruning.pipeline import prune
@@ -135,6 +135,54 @@ def test_resumed_equals_uninterrupted(tiny, tiny_data, place):
     assert resumed.steps < whole.steps
 
 
+def test_admm_ends_when_it_has_converged(tiny, tiny_data):
+    """At rate 1 the projection takes nothing away; a resumed run knows that no round is left."""
+    easy = order(tiny, tiny_data, budget={"pruning_rate": 1})
+    listener = Recorder()
+    expected = prune(easy, listener)
+    assert expected.report.convergence.rounds == 1
+    assert expected.report.convergence.ended.startswith("converged after 1 of 3 rounds")
+    assert [m.step for m in listener.metrics] == [0, 1, 2, 3, 4, 5]
+    resumed = Recorder()
+    got = prune(easy, resumed, listener.checkpoints[0])
+    assert got.files["pruned.onnx"] == expected.files["pruned.onnx"]
+    assert resumed.phases == ["import", "baseline", "prune", "retrain", "verify", "measure", "report"]
+    assert resumed.shares == sorted(resumed.shares) and resumed.shares[0] > 0
+
+
+def test_time_is_counted_over_all_attempts(tiny, tiny_data):
+    listener = Recorder()
+    prune(order(tiny, tiny_data), listener)
+    before = replace(listener.checkpoints[-1], numbers={**listener.checkpoints[-1].numbers, "seconds": 1000.0})
+    assert 1000 < prune(order(tiny, tiny_data), Recorder(), before).report.manifest.seconds < 1100
+
+
+def test_a_fixed_batch_is_measured_as_it_is(tiny, tiny_data):
+    model = onnx.load_from_string(tiny)
+    for port in (model.graph.input[0], model.graph.output[0]):
+        port.type.tensor_type.shape.dim[0].dim_value = 4
+    report = prune(order(model.SerializeToString(), tiny_data), Recorder()).report
+    assert report.latency.batch == 4 and report.accuracy.examples == 100
+
+
+def test_a_net_with_three_spatial_axes(tmp_path):
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], "conv", pads=[1] * 6),
+        helper.make_node("GlobalAveragePool", ["h"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["y"]),
+    ]
+    weight = numpy_helper.from_array(rng.standard_normal((3, 1, 3, 3, 3)).astype(np.float32), "w")
+    ports = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", ["N", 1, 4, 4, 4]), ("y", ["N", 3]))
+    ]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], [weight])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data = save_npz(tmp_path / "data.npz", shape=(1, 4, 4, 4))
+    report = prune(order(made.SerializeToString(), data), Recorder()).report
+    assert report.compression.weights_kept == 20
+
+
 def test_a_wish_to_stop_is_met_within_a_step(tiny, tiny_data):
     listener = Recorder(stop_at=5)
     with pytest.raises(Cancelled):
@@ -143,8 +191,8 @@ def test_a_wish_to_stop_is_met_within_a_step(tiny, tiny_data):
 
 
 def test_divergence_ends_the_job_with_a_sentence(tiny, tiny_data):
-    with pytest.raises(Diverged, match="lower rho or the learning rate"):
-        prune(Order(tiny, tiny_data, Plan.model_validate(SMALL), preprocess=Preprocess(scale=1e38)), Recorder())
+    with pytest.raises(Diverged, match="lower rho, its growth or the learning rate"):
+        prune(order(tiny, tiny_data, admm={"rounds": 45, "rho": 1000, "rho_growth": 10}), Recorder())
 
 
 def test_layer_rules_reach_the_file(tiny, tiny_data):

@@ -9,9 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 from pruning.analysis import DatasetSummary, Split, check_fit
 from pruning.errors import DatasetMismatch, RejectedModel, UnsupportedOperator
 from pruning.measure import run, session
-from pruning.onnx.analyse import agreement, analyse
+from pruning.onnx.analyse import analyse, check_agreement
 from pruning.onnx.convert import convert, stored_tensors
 from pruning.onnx.ops import CONVERTERS
+from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
 from pruning.onnx.writeback import write_back
 from tests.conftest import DATA
@@ -173,7 +174,7 @@ def test_agrees_with_onnx_runtime_and_is_written_back_the_same(name, rng):
     network = convert(made)
     x = rng.standard_normal((5, CHANNELS, 8, 8)).astype(np.float32)
     largest = float(np.abs(run(session(made.SerializeToString()), x)).max())
-    assert agreement(made, network, x)[0] < 1e-5 * max(largest, 1)
+    assert check_agreement(made, network, x).max_abs < 1e-5 * max(largest, 1)
     assert write_back(made, network).SerializeToString() == made.SerializeToString()
 
 
@@ -254,7 +255,7 @@ def test_half_precision_is_delivered_as_it_came():
 @pytest.mark.parametrize("name", ["lenet5", "resnet20"])
 def test_real_nets(name):
     content = (DATA / f"{name}.onnx").read_bytes()
-    analysis = analyse(vet(content))
+    analysis, _ = analyse(vet(content))
     known = {"lenet5": (430_500, 2_293_000, 4), "resnet20": (268_336, 40_551_040, 20)}
     assert (analysis.weights, analysis.multiply_adds, len(analysis.layers)) == known[name]
     assert analysis.agrees_max_abs < 1e-4
@@ -271,7 +272,9 @@ def test_a_batch_written_into_the_graph_is_freed():
     made = model([node("Reshape", "h", "s")], [ints("s", 1, -1)], shape=(1, CHANNELS, 8, 8))
     network = convert(vet(made.SerializeToString()))
     assert network.module(torch.zeros(7, CHANNELS, 8, 8)).shape == (7, 256)
-    assert agreement(made, network, np.random.default_rng(0).random((7, CHANNELS, 8, 8), np.float32))[0] < 1e-5
+    assert (
+        check_agreement(made, network, np.random.default_rng(0).random((7, CHANNELS, 8, 8), np.float32)).max_abs < 1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,4 +289,30 @@ def test_a_net_that_gives_no_row_of_scores_fits_no_labels():
     split = Split(examples=2, shape=(3, 224, 224), dtype="float32")
     summary = DatasetSummary(format="npz", splits={"train": split}, classes=10)
     with pytest.raises(DatasetMismatch, match=r"has shape \(1, 1000, 1, 1\); labels need one score for each class"):
-        check_fit(analyse(vet(content)), summary)
+        check_fit(analyse(vet(content))[0], summary)
+
+
+def test_vectors_that_an_exporter_merged_are_trained_apart(rng):
+    """Two BatchNormalizations share zeros and ones: their statistics must not overwrite each other."""
+    zeros, ones = (numpy_helper.from_array(np.full(4, v, np.float32), n) for n, v in (("zero", 0), ("one", 1)))
+    nodes = [
+        helper.make_node("BatchNormalization", ["h", "one", "zero", "zero", "one"], ["a"], "bn1"),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("BatchNormalization", ["r", "one", "zero", "zero", "one"], ["y"], "bn2"),
+    ]
+    made = unshare(vet(model(nodes, [zeros, ones]).SerializeToString()))
+    network = convert(made)
+    x = rng.standard_normal((16, CHANNELS, 8, 8)).astype(np.float32)
+    assert check_agreement(made, network, x).max_abs < 1e-4
+    network.module.train()(torch.from_numpy(x))
+    network.module.eval()
+    with torch.no_grad():
+        expected = network.module(torch.from_numpy(x)).numpy()
+    written = write_back(made, network)
+    assert np.allclose(run(session(written.SerializeToString()), x), expected, atol=1e-4)
+    assert len({t.name for t in written.graph.initializer}) == 9
+
+
+def test_nothing_is_copied_where_nothing_is_shared():
+    made = vet((DATA / "resnet20.onnx").read_bytes())
+    assert unshare(made) is made
