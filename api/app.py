@@ -3,8 +3,9 @@
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api import pages, problems
+from api import examples, pages, problems
 from api.bodies import SmallBodies
+from api.problems import PROBLEM
 from api.routes import artifacts, datasets, events, health, jobs, methods, models
 from store.settings import settings
 
@@ -17,10 +18,11 @@ Upload a model and a data set, post a job, watch it, download the pruned file wi
 def create() -> FastAPI:
     """The whole application; /docs loads nothing from other hosts."""
     settings().data_dir.mkdir(parents=True, exist_ok=True)
-    app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION)
+    app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION, responses={401: PROBLEM})
     problems.install(app)
     app.add_middleware(SmallBodies)
     for noun in (models, datasets, jobs, events, artifacts, methods, health):
         app.include_router(noun.router)
     app.include_router(pages.router)
+    examples.install(app)
     return app

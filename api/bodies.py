@@ -144,26 +144,25 @@ class SmallBodies:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count what is received; 413 where it is too much."""
+        """Read the body before the application does; 413 where it is too much."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) in UPLOADS:
             await self._app(scope, receive, send)
             return
-        total = 0
-
-        async def limited() -> Message:
-            nonlocal total
+        body, more = bytearray(), True
+        while more:
             message = await receive()
-            total += len(message.get("body", b""))
-            if total > SMALL:
-                raise _too_large(SMALL)
-            return message
+            body += message.get("body", b"")
+            if len(body) > SMALL:
+                error = _too_large(SMALL)
+                await render(error.status, error.detail, error.headers)(scope, receive, send)
+                return
+            more = message.get("more_body", False)
+        read: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
-        declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > SMALL:
-            error = _too_large(SMALL)
-            await render(error.status, error.detail, error.headers)(scope, receive, send)
-            return
-        await self._app(scope, limited, send)
+        async def replay() -> Message:
+            return read.pop() if read else await receive()
+
+        await self._app(scope, replay, send)
 
 
 def _too_large(most: int) -> Problem:

@@ -14,7 +14,7 @@ from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one call with `batch` examples; spread is the distance between the quartiles, relative to the median."""
+    """Milliseconds for a call with `batch` examples; spread is the interquartile range, relative to the median."""
 
     batch: int
     dense_ms: float

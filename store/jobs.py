@@ -44,6 +44,15 @@ class Request:
     body_hash: str | None = None
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs are listed; None: all."""
+
+    status: str | None = None
+    model_id: str | None = None
+    label: str | None = None
+
+
 def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
     """A queued job, and whether it is new: the same Idempotency-Key gives the same job.
 
@@ -82,24 +91,16 @@ def get(session: Session, owner: str, job_id: str) -> Job:
     return job
 
 
-def listing(
-    session: Session,
-    owner: str,
-    limit: int,
-    cursor: str | None,
-    status: str | None,
-    model_id: str | None,
-    label: str | None,
-) -> Page[Job]:
+def listing(session: Session, owner: str, limit: int, cursor: str | None, only: Filter | None = None) -> Page[Job]:
     """The owner's jobs, newest first."""
-    query = select(Job).where(Job.owner == owner)
-    if status:
-        query = query.where(Job.status == status)
-    if model_id:
-        query = query.where(Job.model_id == model_id)
-    if label:
+    query, only = select(Job).where(Job.owner == owner), only or Filter()
+    if only.status:
+        query = query.where(Job.status == only.status)
+    if only.model_id:
+        query = query.where(Job.model_id == only.model_id)
+    if only.label:
         # not LIKE, which ignores case on SQLite
-        query = query.where(func.replace(Job.labels, json.dumps(label), "") != Job.labels)
+        query = query.where(func.replace(Job.labels, json.dumps(only.label), "") != Job.labels)
     return page(session, query, Job.id, limit, cursor)
 
 
@@ -257,7 +258,8 @@ def overdue(session: Session, seconds: float) -> list[str]:
 
 def count_by_status(session: Session) -> dict[str, int]:
     """How many jobs there are of each status."""
-    return dict(session.execute(select(Job.status, func.count()).group_by(Job.status)).tuples())
+    rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
+    return {status: number for status, number in rows.tuples()}  # noqa: C416 - dict() takes a result for a mapping
 
 
 def files(session: Session, job_id: str) -> list[Artifact]:

@@ -3,21 +3,17 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ValidationError
 
 from api.auth import Owner
-from api.bodies import MULTIPART, store_body
+from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM, Problem
-from api.routes.uploads import UploadOut, content
+from api.routes.uploads import UPLOAD, UploadOut, content, receive
 from pruning.analysis import DatasetSummary, Preprocess
 from store import datasets, uploads
-from store.artifacts import Blob
-from store.database import writing
 from store.pages import Page
-from store.queue import sender
 from store.settings import settings
 from store.tables import Dataset
 
@@ -43,7 +39,7 @@ class DatasetPage(BaseModel):
     "",
     status_code=201,
     response_model=DatasetOut,
-    responses={200: {"description": "It was there already", "model": DatasetOut}, 413: PROBLEM, 422: PROBLEM},
+    responses={200: {"description": "It was there already", "model": DatasetOut}, **UPLOAD},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
 async def upload(
@@ -59,12 +55,12 @@ async def upload(
     std: Annotated[list[float] | None, Query(description="One value, or one for each channel.")] = None,
 ) -> Dataset:
     """Upload a data set as the raw body, or as the multipart part `file`."""
-    preprocess = _preprocess(scale, mean or [0.0], std or [1.0])
-    blob = await store_body(request, settings().max_dataset_bytes)
-    row, is_new = await run_in_threadpool(_add, owner, name, blob, format, preprocess)
-    response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"/v1/datasets/{row.id}"
-    return row
+    preprocess = _preprocess(scale, mean or [0.0], std or [1.0]).model_dump(mode="json")
+    most = settings().max_dataset_bytes
+    reading = format, preprocess
+    return await receive(
+        request, response, "dataset", most, lambda s, blob: datasets.add(s, owner, name, blob, *reading)
+    )
 
 
 @router.get("", response_model=DatasetPage)
@@ -97,11 +93,3 @@ def _preprocess(scale: float, mean: list[float], std: list[float]) -> Preprocess
     except ValidationError as error:
         said = "; ".join(f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
         raise Problem(422, said) from error
-
-
-def _add(owner: str, name: str, blob: Blob, format: str, preprocess: Preprocess) -> tuple[Dataset, bool]:
-    with writing() as session:
-        row, is_new = datasets.add(session, owner, name, blob, format, preprocess.model_dump(mode="json"))
-    if is_new:
-        sender.wake("dataset", row.id)
-    return row, is_new

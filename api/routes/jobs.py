@@ -108,7 +108,7 @@ def listing(
     label: Label | None = None,
 ) -> JobPage:
     """Your jobs, newest first."""
-    page = jobs.listing(session, owner, limit, cursor, status, model_id, label)
+    page = jobs.listing(session, owner, limit, cursor, jobs.Filter(status, model_id, label))
     return JobPage(items=[_out(session, job) for job in page.items], next_cursor=page.next_cursor)
 
 

@@ -3,21 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from api.auth import Owner
-from api.bodies import MULTIPART, store_body
+from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM
-from api.routes.uploads import UploadOut, content, require_ready
+from api.routes.uploads import UPLOAD, UploadOut, content, receive, require_ready
 from pruning.analysis import Analysis
 from store import models, uploads
-from store.artifacts import Blob
-from store.database import writing
 from store.pages import Page
-from store.queue import sender
 from store.settings import settings
 from store.tables import Model
 
@@ -39,22 +35,15 @@ class ModelPage(BaseModel):
     "",
     status_code=201,
     response_model=ModelOut,
-    responses={
-        200: {"description": "The same bytes were there already", "model": ModelOut},
-        413: PROBLEM,
-        422: PROBLEM,
-    },
+    responses={200: {"description": "The same bytes were there already", "model": ModelOut}, **UPLOAD},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
 async def upload(
     request: Request, response: Response, owner: Owner, name: Annotated[str, Query(max_length=255)] = "model.onnx"
 ) -> Model:
     """Upload an ONNX file as the raw body (`curl -T model.onnx -X POST`), or as the multipart part `file`."""
-    blob = await store_body(request, settings().max_model_bytes)
-    row, is_new = await run_in_threadpool(_add, owner, name, blob)
-    response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"/v1/models/{row.id}"
-    return row
+    most = settings().max_model_bytes
+    return await receive(request, response, "model", most, lambda s, blob: models.add(s, owner, name, blob))
 
 
 @router.get("", response_model=ModelPage)
@@ -87,11 +76,3 @@ def download(session: Read, owner: Owner, model_id: str) -> FileResponse:
 def delete(session: Write, owner: Owner, model_id: str) -> None:
     """Remove a model that no job uses."""
     uploads.delete(session, Model, owner, model_id)
-
-
-def _add(owner: str, name: str, blob: Blob) -> tuple[Model, bool]:
-    with writing() as session:
-        row, is_new = models.add(session, owner, name, blob)
-    if is_new:
-        sender.wake("model", row.id)
-    return row, is_new

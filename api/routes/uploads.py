@@ -1,17 +1,28 @@
 """What the routes of models and data sets have in common."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
+from fastapi import Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from sqlalchemy.orm import Session
 
-from api.problems import Problem
+from api.bodies import store_body
+from api.problems import PROBLEM, Problem
 from store import artifacts
+from store.artifacts import Blob
+from store.database import writing
+from store.queue import sender
 from store.tables import Dataset, Model
 
 Time = Annotated[datetime, BeforeValidator(lambda v: datetime.fromtimestamp(v, UTC) if isinstance(v, float) else v)]
 RETRY_SECONDS = "1"
+Row = TypeVar("Row", bound=Model | Dataset)
+Add = Callable[[Session, Blob], tuple[Row, bool]]
+UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 507: PROBLEM}
 
 
 class UploadOut(BaseModel):
@@ -26,6 +37,28 @@ class UploadOut(BaseModel):
     status: Literal["validating", "ready", "rejected"]
     problems: list[str] = Field(description="Why it was rejected.")
     created_at: Time
+
+
+async def receive(
+    request: Request, response: Response, kind: Literal["model", "dataset"], most: int, add: Add[Row]
+) -> Row:
+    """Store the body, add its row, wake a worker; 201, or 200 where it was there already.
+
+    Raises: Problem 413, 422 or 507.
+    """
+    blob = await store_body(request, most)
+    row, is_new = await run_in_threadpool(_add, kind, add, blob)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/{kind}s/{row.id}"
+    return row
+
+
+def _add(kind: str, add: Add[Row], blob: Blob) -> tuple[Row, bool]:
+    with writing() as session:
+        row, is_new = add(session, blob)
+    if is_new:
+        sender.wake(kind, row.id)
+    return row, is_new
 
 
 def content(row: Model | Dataset, suffix: str) -> FileResponse:

@@ -50,7 +50,8 @@ class Problem:
 class Checkpoint:
     """All that a method needs to go on elsewhere, after `done` rounds of a phase.
 
-    numbers: step (training steps so far), seconds (of the job so far, set by the pipeline), and of the last ADMM round primal, dual, relative and rounds (its number).
+    numbers: step (training steps so far), seconds (of the job so far, set by the pipeline), and of the last ADMM
+    round primal, dual, relative and rounds (its number).
     """
 
     phase: Literal["admm", "retrain"]

@@ -81,6 +81,10 @@ def test_server_sent_events_replay_from_the_last_id(service: Service, done: dict
     assert ids == list(range(3, ids[-1] + 1)) and last["data"] == {"status": "succeeded"}
 
 
+def test_prometheus_counts_jobs(service: Service, done: dict) -> None:
+    assert 'secateur_jobs{status="succeeded"}' in service.http.get("/metrics").text
+
+
 def test_the_same_bytes_are_the_same_model(service: Service, done: dict) -> None:
     again = service.http.post("/v1/models", content=(EXAMPLES / "digits.onnx").read_bytes())
     assert (again.status_code, again.json()["id"]) == (200, done["model_id"])
@@ -125,6 +129,22 @@ def test_a_doubled_post_makes_one_job(service: Service, done: dict, name: str) -
     other = service.http.post("/v1/jobs", json=body | {"name": "x"}, headers={"Idempotency-Key": name})
     assert other.status_code == 422 and "another body" in other.json()["detail"]
     service.http.post(f"/v1/jobs/{answers[0].json()['id']}/cancel")
+
+
+def test_the_examples_of_the_document_work_when_pasted(service: Service, done: dict) -> None:
+    document = service.http.get("/openapi.json").json()
+    fields = document["components"]["schemas"]["JobIn"]["properties"]
+    body = {name: field["examples"][0] for name, field in fields.items()}
+    posted = service.http.post("/v1/jobs", json=body)
+    assert posted.status_code == 201, posted.text
+    service.http.post(f"/v1/jobs/{posted.json()['id']}/cancel")
+    for path, operations in document["paths"].items():
+        if "get" not in operations or "{name}" in path or path.endswith("/report"):
+            continue
+        for parameter in operations["get"].get("parameters", []):
+            if parameter["in"] == "path":
+                path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
+        assert service.http.get(path).status_code == 200, path
 
 
 def test_the_python_client(service: Service, tmp_path) -> None:

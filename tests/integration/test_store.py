@@ -137,7 +137,7 @@ def test_labels_are_told_apart_by_case(request_):
         jobs.create(session, OWNER, replace(request_, labels=["A-b", "c%"]))
     with reading() as session:
         for label, found in {"A-b": 1, "a-b": 0, "A-": 0, "c%": 1, "c_": 0}.items():
-            assert len(jobs.listing(session, OWNER, 9, None, None, None, label).items) == found
+            assert len(jobs.listing(session, OWNER, 9, None, jobs.Filter(label=label)).items) == found
 
 
 def test_a_lease_that_is_held_on_is_not_taken_back(job):
@@ -251,7 +251,7 @@ def test_pages_follow_each_other(job, request_):
     found, cursor = [], None
     with reading() as session:
         while True:
-            page = jobs.listing(session, OWNER, 2, cursor, None, None, None)
+            page = jobs.listing(session, OWNER, 2, cursor)
             found += [j.id for j in page.items]
             if (cursor := page.next_cursor) is None:
                 break
@@ -267,7 +267,7 @@ def test_another_owner_sees_nothing(job):
         ):
             with pytest.raises(NotFound):
                 ask()
-        assert jobs.listing(session, "bert", 10, None, None, None, None).items == []
+        assert jobs.listing(session, "bert", 10, None).items == []
 
 
 def test_an_upload_is_judged_once(request_):
