@@ -143,10 +143,14 @@ class Service:
     def stop(self) -> int:
         self.process.terminate()
         code = self.process.wait(30)
+        self.forget()
+        return code
+
+    def forget(self) -> None:
+        """Close what this test process holds of a service that has ended."""
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.http.close()
-        return code
 
     def pids(self, pattern: str) -> list[int]:
         """Processes of this service whose command line matches."""

@@ -135,3 +135,10 @@ def test_a_result_says_how_it_was_made(path: Path):
     assert {"date", "command", "machine", "versions", "results"} <= set(result)
     module = result["command"].removeprefix("python -m ").split()[0]
     assert (HOUSE / f"{module.replace('.', '/')}.py").exists()
+
+
+def test_every_figure_has_a_number_and_a_result():
+    text = (HOUSE / "benchmarks/README.md").read_text()
+    assert "RESULT" not in text
+    for name in re.findall(r"`python -m benchmarks\.(\w+)`", text):
+        assert (HOUSE / f"benchmarks/results/{name}.json").exists(), name
