@@ -43,7 +43,8 @@ class Network:
         self.module.to(device)
         for parameter in self.module.parameters():
             if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+                # not contiguous(): with one channel it leaves the strides, and the slow kernels, as they are
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
     def W(self) -> dict[str, nn.Parameter]:
         """The prunable weights by layer name: the live parameters, not copies."""

@@ -10,7 +10,7 @@ from store.clock import now
 from store.database import writing
 from store.queue import sender
 from store.settings import settings
-from store.sweeper import sweep
+from store.sweeper import PATIENCE_SECONDS, sweep
 from store.tables import Dataset, Job, Model
 from tests.conftest import redis_url
 
@@ -40,10 +40,10 @@ def late_jobs(number: int) -> None:
         later(session)
 
 
-def later(session) -> None:
-    session.execute(update(Job).values(woken_at=now() - 1000))
-    session.execute(update(Model).values(created_at=now() - 1000))
-    session.execute(update(Dataset).values(created_at=now() - 1000))
+def later(session, seconds: float = 100) -> None:
+    session.execute(update(Job).values(woken_at=now() - seconds))
+    session.execute(update(Model).values(created_at=now() - seconds))
+    session.execute(update(Dataset).values(created_at=now() - seconds))
 
 
 def test_lost_messages_are_sent_again_once(broker):
@@ -54,7 +54,11 @@ def test_lost_messages_are_sent_again_once(broker):
         with writing() as session:
             later(session)
         sweep()
-    assert broker.llen("jobs") == 3
+    assert (broker.llen("jobs"), broker.llen("light")) == (3, 2)
+    with writing() as session:
+        later(session, PATIENCE_SECONDS + 1)
+    sweep()
+    assert broker.llen("jobs") == 6  # whatever waits there, these three may be lost
     broker.flushdb()
     with writing() as session:
         later(session)
