@@ -149,10 +149,10 @@ def test_the_examples_of_the_document_work_when_pasted(service: Service, done: d
 
 def test_the_python_client(service: Service, tmp_path) -> None:
     with Secateur(service.url) as client:
-        use(client, tmp_path)
+        check_client(client, tmp_path)
 
 
-def use(client: Secateur, tmp_path) -> None:
+def check_client(client: Secateur, tmp_path) -> None:
     seen = []
     job = client.prune(EXAMPLES / "digits.onnx", EXAMPLES / "digits.npz", rate=5, plan={"retrain": {"epochs": 1}})
     job.wait(lambda j: seen.append(j.state["progress"]))

@@ -78,8 +78,10 @@ def test_a_finished_job_shows_its_result(service: Service, page: Page) -> None:
 def test_a_failed_job_explains_itself(service: Service, page: Page) -> None:
     page.goto("/jobs/job_nowhere")
     page.locator("#problem", has_text="there is no job job_nowhere").wait_for()
+    assert page.locator("#problem").is_visible()
 
 
 def test_the_api_page_needs_no_other_host(page: Page) -> None:
     page.goto("/docs")
     page.locator("#operations-jobs-create_v1_jobs_post").wait_for()
+    assert page.locator(".opblock").count() > 15
