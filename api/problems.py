@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from pruning.errors import DatasetMismatch, InvalidPlan
 from store.errors import Conflict, IdempotencyMismatch, NotFound
 
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
 log = logging.getLogger(__name__)
 TITLES = {
     400: "Bad request",
@@ -97,6 +98,8 @@ def _pointer(location: Sequence[Any]) -> str:
 def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such field"
+    if tuple(error["loc"]) == ("body",) and error["type"] in ("model_attributes_type", "dict_type"):
+        return "send a JSON object, with the header Content-Type: application/json"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

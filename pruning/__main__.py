@@ -51,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 the job failed, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        if not options.data.is_file():
+            raise FileNotFoundError(f"there is no file {options.data}")
         order = Order(options.model.read_bytes(), options.data, _plan(options), preprocess=_preprocess(options))
         delivery = prune(order, Terminal())
     except (PruningError, OSError, MemoryError, RuntimeError) as error:
@@ -62,7 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
         for problem in error.errors():
             print(f"error: {'.'.join(map(str, problem['loc'])) or 'plan'}: {problem['msg']}", file=sys.stderr)
         return 2
-    options.out.mkdir(parents=True, exist_ok=True)
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
     for name, content in delivery.files.items():
         (options.out / name).write_bytes(content)
     print(delivery.report.headline)
@@ -80,9 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     goal.add_argument("--sparsity", type=float, help="share of zeros: 0.95 keeps a twentieth")
     parser.add_argument("--plan", type=Path, help="JSON file with a plan; --rate and --sparsity replace its budget")
     parser.add_argument("--scale", type=float, default=1.0, help="examples become (x * scale - mean) / std")
-    parser.add_argument("--mean", type=float, nargs="+", default=[0.0])
-    parser.add_argument("--std", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--mean", type=_numbers, default=(0.0,), help="one value, or one for each channel: 0.5,0.4,0.3")
+    parser.add_argument("--std", type=_numbers, default=(1.0,), help="as --mean")
     return parser
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -98,7 +107,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _preprocess(options: argparse.Namespace) -> Preprocess:
-    return Preprocess(scale=options.scale, mean=tuple(options.mean), std=tuple(options.std))
+    return Preprocess(scale=options.scale, mean=options.mean, std=options.std)
 
 
 if __name__ == "__main__":

@@ -60,18 +60,20 @@ class DatasetSummary(Frozen):
     classes: int = Field(description="Largest label + 1.")
 
 
-def _not_zero(value: float) -> float:
-    if value == 0:
-        raise ValueError("std must not be 0: examples are divided by it")
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be greater than 0")
     return value
 
 
 class Preprocess(Frozen):
     """What is done to each example: (x * scale - mean) / std, mean and std for each channel or one for all."""
 
-    scale: float = Field(default=1.0, description="1/255 turns bytes into 0 to 1.")
+    scale: Annotated[float, AfterValidator(_positive)] = Field(
+        default=1.0, description="1/255 turns bytes into 0 to 1."
+    )
     mean: tuple[float, ...] = Field(default=(0.0,), min_length=1)
-    std: tuple[Annotated[float, AfterValidator(_not_zero)], ...] = Field(default=(1.0,), min_length=1)
+    std: tuple[Annotated[float, AfterValidator(_positive)], ...] = Field(default=(1.0,), min_length=1)
 
 
 def check_fit(analysis: Analysis, dataset: DatasetSummary) -> None:

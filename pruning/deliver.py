@@ -39,6 +39,7 @@ from pruning.report_page import render
 
 LIMIT, HALF_LIMIT = 1e-4, 2e-2  # relative; half precision rounds the weights
 EXAMPLES_COMPARED = 64
+LARGE_DROP = 0.05
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 NO_SPEED = (
     "zeros anywhere in a layer make the file compress better; stock ONNX Runtime multiplies by them all the same, "
@@ -56,6 +57,7 @@ class Trained:
     order: Order
     convergence: Convergence
     device: str
+    batch_size: int
     started: float
 
 
@@ -161,7 +163,7 @@ def _report(
         layers=tuple(layers),
         convergence=trained.convergence,
         checks=checks,
-        notes=(NO_SPEED,),
+        notes=(NO_SPEED, *_warnings(accuracy, trained.dataset)),
         manifest=_manifest(trained),
     )
 
@@ -192,6 +194,22 @@ def _headline(compression: Compression, accuracy: Accuracy, times: Latency) -> s
     )
 
 
+def _warnings(accuracy: Accuracy, dataset: Dataset) -> list[str]:
+    """What somebody should look into before using the file."""
+    found = []
+    classes = int(dataset.test.y.max()) + 1
+    if accuracy.dense < 1.5 / classes:
+        found.append(
+            f"the dense file itself is right on {accuracy.dense:.1%} only, about as often as chance: are scale, mean "
+            "and std those that the model was trained with, and the labels in its order?"
+        )
+    if accuracy.drop > LARGE_DROP:
+        found.append(
+            f"the pruned file lost {100 * accuracy.drop:.1f} points: ask for a lower rate, or more rounds and epochs"
+        )
+    return found
+
+
 def _manifest(trained: Trained) -> Manifest:
     order = trained.order
     plan: dict[str, Any] = order.plan.model_dump(mode="json", exclude_none=True)
@@ -201,6 +219,8 @@ def _manifest(trained: Trained) -> Manifest:
         model_sha256=hashlib.sha256(order.model).hexdigest(),
         dataset_sha256=dataset_sha256,
         plan=plan,
+        preprocess=order.preprocess,
+        batch_size=trained.batch_size,
         seed=order.plan.train.seed,
         versions={"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         device=trained.device,

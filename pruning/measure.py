@@ -11,6 +11,8 @@ import onnxruntime as ort
 
 from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
 
+ort.disable_telemetry_events()  # nothing of a user's model is anybody else's business
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -42,19 +44,18 @@ def session(content: bytes, threads: int = 0) -> ort.InferenceSession:
 
 
 def run(s: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
-    """The first output for a batch x; a file with a fixed batch is run in pieces of that size."""
-    port = s.get_inputs()[0]
-    x = x.astype({"tensor(double)": np.float64, "tensor(float16)": np.float16}.get(port.type, np.float32), copy=False)
-    fixed = _fixed_batch(s)
+    """The first output for a batch x; a file with a fixed batch is run in pieces of that size.
+
+    Raises: RejectedModel, OutOfMemory.
+    """
+    name, pieces = _feeds(s, x)
     try:
-        if fixed is None:
-            return np.asarray(s.run(None, {port.name: x})[0])
-        pieces = _pieces(x, fixed)
-        return np.concatenate([np.asarray(s.run(None, {port.name: piece})[0])[:n] for piece, n in pieces])
+        outputs = np.concatenate([np.asarray(s.run(None, {name: piece})[0]) for piece in pieces])
     except Exception as error:  # as in session
         if is_out_of_memory(error):
             raise OutOfMemory from error
         raise RejectedModel(f"ONNX Runtime does not run the file: {str(error).strip()[:300]}") from error
+    return outputs[: len(x)] if len(x) < sum(map(len, pieces)) else outputs
 
 
 def top1(content: bytes, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[int, int]:
@@ -73,20 +74,21 @@ def latency(dense: bytes, pruned: bytes, x: np.ndarray, seconds: float = 1.0, le
     Args: x: one batch; it is filled up where the files have a fixed one.
     """
     sessions = session(dense, threads=1), session(pruned, threads=1)
+    (name, (piece, *_)), _ = (_feeds(s, x) for s in sessions)
+    feed = {name: piece}
     for s in sessions * 3:
-        run(s, x)
+        s.run(None, feed)
     times: tuple[list[float], list[float]] = ([], [])
     end = time.perf_counter() + seconds
     while len(times[0]) < least or (time.perf_counter() < end and len(times[0]) < 5000):
         for s, taken in zip(sessions, times, strict=True):
             start = time.perf_counter()
-            run(s, x)
+            s.run(None, feed)
             taken.append((time.perf_counter() - start) * 1e3)
     medians = [statistics.median(t) for t in times]
     ratio = statistics.median(d / p for d, p in zip(*times, strict=True))
     quartiles = statistics.quantiles(times[1], n=4)
-    batch = _fixed_batch(sessions[0]) or len(x)
-    return Latency(batch, medians[0], medians[1], ratio, (quartiles[2] - quartiles[0]) / medians[1])
+    return Latency(len(piece), medians[0], medians[1], ratio, (quartiles[2] - quartiles[0]) / medians[1])
 
 
 def gzip_bytes(content: bytes) -> int:
@@ -94,13 +96,11 @@ def gzip_bytes(content: bytes) -> int:
     return len(gzip.compress(content, 9, mtime=0))
 
 
-def _fixed_batch(s: ort.InferenceSession) -> int | None:
-    shape = s.get_inputs()[0].shape
-    return shape[0] if shape and isinstance(shape[0], int) else None
-
-
-def _pieces(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    for i in range(0, len(x), size):
-        piece = x[i : i + size]
-        filler = np.repeat(piece[-1:], size - len(piece), axis=0)
-        yield np.concatenate([piece, filler]), len(piece)
+def _feeds(s: ort.InferenceSession, x: np.ndarray) -> tuple[str, list[np.ndarray]]:
+    """The input's name, and x in its type, in pieces of the file's batch; the last one is filled up."""
+    port = s.get_inputs()[0]
+    x = x.astype({"tensor(double)": np.float64, "tensor(float16)": np.float16}.get(port.type, np.float32), copy=False)
+    fixed = port.shape[0] if port.shape and isinstance(port.shape[0], int) else len(x)
+    filler = np.repeat(x[-1:], -len(x) % fixed, axis=0)
+    whole = np.concatenate([x, filler]) if len(filler) else x
+    return port.name, [whole[i : i + fixed] for i in range(0, len(whole), fixed)]

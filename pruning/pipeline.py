@@ -50,7 +50,7 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     if resume is None:
         listener.metric(Metric(0, "baseline", 0, {"accuracy": top1(network, val)}))
     convergence = _follow(problem, listener, resume, started)
-    trained = Trained(model, network, dataset, order, convergence, str(device), started)
+    trained = Trained(model, network, dataset, order, convergence, str(device), train.size, started)
     return deliver(trained, listener)
 
 

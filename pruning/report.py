@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from pruning.analysis import Preprocess
 from pruning.frozen import Frozen
 
 
@@ -94,6 +95,8 @@ class Manifest(Frozen):
     model_sha256: str
     dataset_sha256: str
     plan: dict[str, Any]
+    preprocess: Preprocess
+    batch_size: int = Field(description="Examples in a training step, also where the plan left it open.")
     seed: int
     versions: dict[str, str]
     device: str

@@ -1,6 +1,7 @@
 """The processes of the service, and how each is started."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,7 +63,15 @@ class Part:
 
 def parts(settings: Settings, port: int) -> list[Part]:
     """The processes in the order in which they start; a broker only where no other is named."""
-    environment = os.environ | settings.for_children() | {"SECATEUR_PORT": str(port), "PYTHONPATH": str(HOUSE)}
+    temporary = settings.data_dir.resolve() / "tmp"  # what killed workers left goes with the next start
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    environment = (
+        os.environ
+        | {"TMPDIR": str(temporary)}
+        | settings.for_children()
+        | {"SECATEUR_PORT": str(port), "PYTHONPATH": str(HOUSE)}
+    )
     logs = settings.data_dir.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
 

@@ -51,11 +51,15 @@ def hand_back(**_: Any) -> None:
 
 def _sweep_for_ever() -> None:
     collected = time.monotonic()
-    while not stopping.wait(settings().sweep_seconds):
+    waited: float | None = 0.0  # a new worker need not wait for what is queued already
+    while True:
         try:
-            sweep()
+            sweep(waited)
+            waited = None
             if time.monotonic() - collected > settings().grace_seconds:
                 collect()
                 collected = time.monotonic()
         except Exception:  # the database may be away for a while: the next sweep makes it good
             log.exception("the sweep failed; it will be done again")
+        if stopping.wait(settings().sweep_seconds):
+            return

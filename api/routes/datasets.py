@@ -10,7 +10,7 @@ from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM, Problem
-from api.routes.uploads import UPLOAD, UploadOut, content, receive
+from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, receive
 from pruning.analysis import DatasetSummary, Preprocess
 from store import datasets, uploads
 from store.pages import Page
@@ -46,16 +46,16 @@ async def upload(
     request: Request,
     response: Response,
     owner: Owner,
-    name: Annotated[str, Query(max_length=255)] = "data.npz",
+    name: UploadName = "data.npz",
     format: Annotated[
         Literal["npz"], Query(description="npz: x_train, y_train, x_test, y_test, and x_val, y_val if there.")
     ] = "npz",
     scale: Annotated[float, Query(allow_inf_nan=False, description="Examples become (x * scale - mean) / std.")] = 1.0,
-    mean: Annotated[list[float] | None, Query(description="One value, or one for each channel.")] = None,
-    std: Annotated[list[float] | None, Query(description="One value, or one for each channel.")] = None,
+    mean: Annotated[list[str], Query(description="One value, or one for each channel: 0.5,0.4,0.3.")] = [],  # noqa: B006
+    std: Annotated[list[str], Query(description="One value, or one for each channel: 0.5,0.4,0.3.")] = [],  # noqa: B006
 ) -> Dataset:
     """Upload a data set as the raw body, or as the multipart part `file`."""
-    preprocess = _preprocess(scale, mean or [0.0], std or [1.0]).model_dump(mode="json")
+    preprocess = _preprocess(scale, mean, std).model_dump(mode="json")
     most = settings().max_dataset_bytes
     reading = format, preprocess
     return await receive(
@@ -87,9 +87,18 @@ def delete(session: Write, owner: Owner, dataset_id: str) -> None:
     uploads.delete(session, Dataset, owner, dataset_id)
 
 
-def _preprocess(scale: float, mean: list[float], std: list[float]) -> Preprocess:
+def _preprocess(scale: float, mean: list[str], std: list[str]) -> Preprocess:
     try:
-        return Preprocess(scale=scale, mean=tuple(mean), std=tuple(std))
+        values = {name: _numbers(name, given) for name, given in {"mean": mean, "std": std}.items() if given}
+        return Preprocess(scale=scale, **values)
     except ValidationError as error:
-        said = "; ".join(f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
-        raise Problem(422, said) from error
+        first = error.errors()[0]
+        raise Problem(422, f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _numbers(name: str, given: list[str]) -> tuple[float, ...]:
+    """mean=1,2,3 and mean=1&mean=2&mean=3 are the same."""
+    try:
+        return tuple(float(part) for text in given for part in text.split(","))
+    except ValueError as error:
+        raise Problem(422, f"{name}: give numbers, one for each channel, such as {name}=0.485,0.456,0.406") from error

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import Owner
 from api.deps import Cursor, Limit, Read
-from api.problems import PROBLEM
+from api.problems import PRINTABLE, PROBLEM
 from api.routes.uploads import Time, require_ready
 from pruning.analysis import Analysis, DatasetSummary, check_fit
 from pruning.budgets import settle
@@ -33,7 +33,7 @@ class JobIn(BaseModel):
     model_id: str = Field(examples=["mdl_0199c5f1a2b3c4d5e6f7a8b9"])
     dataset_id: str = Field(examples=["dat_0199c5f1a2b3c4d5e6f7a8b9"])
     plan: Plan = Field(examples=[{"budget": {"pruning_rate": 20}}])
-    name: str | None = Field(default=None, max_length=255, examples=["LeNet-5 at 20x"])
+    name: str | None = Field(default=None, max_length=255, pattern=PRINTABLE, examples=["LeNet-5 at 20x"])
     labels: list[Label] = Field(default=[], max_length=20, examples=[["trial"]])
 
 

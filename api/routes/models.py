@@ -1,8 +1,6 @@
 """Models."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
@@ -10,7 +8,7 @@ from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM
-from api.routes.uploads import UPLOAD, UploadOut, content, receive, require_ready
+from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, receive, require_ready
 from pruning.analysis import Analysis
 from store import models, uploads
 from store.pages import Page
@@ -38,9 +36,7 @@ class ModelPage(BaseModel):
     responses={200: {"description": "The same bytes were there already", "model": ModelOut}, **UPLOAD},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
-async def upload(
-    request: Request, response: Response, owner: Owner, name: Annotated[str, Query(max_length=255)] = "model.onnx"
-) -> Model:
+async def upload(request: Request, response: Response, owner: Owner, name: UploadName = "model.onnx") -> Model:
     """Upload an ONNX file as the raw body (`curl -T model.onnx -X POST`), or as the multipart part `file`."""
     most = settings().max_model_bytes
     return await receive(request, response, "model", most, lambda s, blob: models.add(s, owner, name, blob))

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.bodies import store_body
-from api.problems import PROBLEM, Problem
+from api.problems import PRINTABLE, PROBLEM, Problem
 from store import artifacts
 from store.artifacts import Blob
 from store.database import writing
@@ -20,6 +20,8 @@ from store.tables import Dataset, Model
 
 Time = Annotated[datetime, BeforeValidator(lambda v: datetime.fromtimestamp(v, UTC) if isinstance(v, float) else v)]
 RETRY_SECONDS = "1"
+KNOWN = {"model": {"name"}, "dataset": {"name", "format", "scale", "mean", "std"}}
+UploadName = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
 Row = TypeVar("Row", bound=Model | Dataset)
 Add = Callable[[Session, Blob], tuple[Row, bool]]
 UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 507: PROBLEM}
@@ -46,6 +48,10 @@ async def receive(
 
     Raises: Problem 413, 422 or 507.
     """
+    if unknown := set(request.query_params) - KNOWN[kind]:
+        raise Problem(
+            422, f"there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(sorted(KNOWN[kind]))}"
+        )
     blob = await store_body(request, most)
     row, is_new = await run_in_threadpool(_add, kind, add, blob)
     response.status_code = 201 if is_new else 200

@@ -169,6 +169,7 @@ class Job:
     def download(self, name: str, folder: str | Path) -> Path:
         """Download one file, such as pruned.onnx; returns where it is. Raises: SecateurError."""
         target = Path(folder) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
         self._service.download(f"/v1/jobs/{self.id}/artifacts/{name}", target)
         return target
 

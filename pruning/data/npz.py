@@ -16,6 +16,7 @@ from pruning.data.dataset import Dataset, Split
 from pruning.errors import UnreadableDataset
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+LARGEST = 1e30  # float32 ends at 3e38, and sums of products end there sooner
 KNOWN = (*REQUIRED, "x_val", "y_val")
 
 
@@ -110,4 +111,6 @@ def _split(arrays: dict[str, np.ndarray], name: str, preprocess: Preprocess) -> 
         raise UnreadableDataset(f"y_{name} holds the label {wrong}; labels count from 0")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise UnreadableDataset(f"x_{name} holds NaN or infinite values")
+    if x.dtype.kind == "f" and float(np.abs(x).max()) > LARGEST:
+        raise UnreadableDataset(f"x_{name} holds values beyond {LARGEST:g}; bring the examples to a sensible range")
     return Split(x, y.astype(np.int64), preprocess)

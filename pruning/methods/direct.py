@@ -173,7 +173,7 @@ def _hard_prune(problem: Problem) -> None:
 def _freeze_dead_biases(problem: Problem, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Biases of filters and neurons without weights go to 0 and stay, so that these can be removed."""
     biases = problem.network.b()
-    alive = {k: masks[k].flatten(1).any(1) for k in biases}
+    alive = {k: masks[k].flatten(1).any(1).reshape(bias.shape) for k, bias in biases.items()}
     for k, bias in biases.items():
         bias.mul_(alive[k])
     return alive

@@ -49,7 +49,7 @@ class Node:
 
     def unsupported(self, why: str) -> UnsupportedOperator:
         """An error that names this node."""
-        return UnsupportedOperator(f"{self.op} {self.name!r}: {why}")
+        return UnsupportedOperator(f"{self.op} {self.name or ', '.join(self.output_names)!r}: {why}")
 
 
 class Builder:

@@ -51,7 +51,7 @@ class Network:
         return {k: self.module.get_parameter(v) for k, v in self.weights.items()}
 
     def b(self) -> dict[str, nn.Parameter]:
-        """Biases of the prunable layers that have one, (out,), by layer name."""
+        """Biases of the prunable layers that have one, by layer name: (out,), or (out, 1, 1) where added later."""
         return {k: self.module.get_parameter(v) for k, v in self.biases.items()}
 
     @torch.no_grad()

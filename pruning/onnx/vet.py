@@ -89,7 +89,7 @@ def _check_structure(model: ModelProto, limits: Limits) -> None:
     if model.graph.sparse_initializer:
         raise RejectedModel("sparse initializers are not taken; export with dense weights")
     for node in model.graph.node:
-        where = f"{node.op_type} {node.name!r}"
+        where = f"{node.op_type} {node.name or ', '.join(node.output)!r}"
         if node.domain not in ("", "ai.onnx"):
             raise UnsupportedOperator(
                 f"{where}: domain {node.domain!r} is not taken; export standard ONNX operators only"

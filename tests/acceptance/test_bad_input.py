@@ -204,7 +204,12 @@ def test_limits_are_met_before_the_body_is_read(tmp_path: Path) -> None:
 
 
 def test_preprocessing_that_cannot_be_is_refused(service: Service) -> None:
-    check_problem(service.http.post("/v1/datasets?std=0", content=b"x"), 422, "std must not be 0")
+    check_problem(service.http.post("/v1/datasets?std=0", content=b"x"), 422, "std: must be greater than 0")
+    check_problem(service.http.post("/v1/datasets?mean=1,a", content=b"x"), 422, "mean: give numbers")
+    check_problem(service.http.post("/v1/datasets?means=1", content=b"x"), 422, "there is no parameter means")
+    check_problem(service.http.post("/v1/models?name=a%00b", content=b"x"), 422, "pattern")
+    assert service.http.post("/v1/jobs", content=b"{}").status_code == 422
+    check_problem(service.http.post("/v1/jobs", content=b"{}"), 422, "Content-Type: application/json")
     check_problem(service.http.post("/v1/datasets?scale=nan", content=b"x"), 422, "finite")
     check_problem(service.http.post("/v1/datasets?mean=inf", content=b"x"), 422, "finite")
     check_problem(service.http.post("/v1/datasets?format=csv", content=b"x"), 422, "'npz'")

@@ -84,7 +84,7 @@ def test_the_first_job_with_the_client(service: Service, tmp_path: Path):
     text = block("python", "from secateur").replace("http://127.0.0.1:8000", service.url)
     text = text.replace('"examples/', f'"{HOUSE}/examples/')
     said = run([sys.executable, "-c", textwrap.dedent(text)], tmp_path)
-    assert "76,320 weights became 3,816" in said and (tmp_path / "pruned.onnx").exists()
+    assert "76,320 weights became 3,816" in said and (tmp_path / "out" / "pruned.onnx").exists()
 
 
 def test_without_any_service(tmp_path: Path):

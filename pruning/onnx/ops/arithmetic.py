@@ -1,7 +1,7 @@
 """Add, Sub, Mul, Div."""
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from pruning.onnx.build import Builder, Node, Value
 
@@ -15,7 +15,9 @@ def add(build: Builder, node: Node) -> Value:
         return build.call(torch.add, *node.inputs)
     name = f"bias_{len(build.parameters)}"
     build.root.register_parameter(name, build.weight(node, bias))
-    build.bias_of[str(getattr(node.input(1 - bias), "target", ""))] = name
+    layer = str(getattr(node.input(1 - bias), "target", ""))
+    if layer in build.layer_of and _is_by_channel(build.root.get_submodule(layer), build.root.get_parameter(name)):
+        build.bias_of[layer] = name
     return build.call(torch.add, node.input(1 - bias), build.graph.get_attr(name))
 
 
@@ -37,6 +39,13 @@ def div(build: Builder, node: Node) -> Value:
 def divide(a: Tensor, b: Tensor) -> Tensor:
     """A / b, truncated for integers."""
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
+
+
+def _is_by_channel(layer: nn.Module, bias: Tensor) -> bool:
+    """One value for each filter or neuron: (C, 1, 1) after a 2-D convolution, (out,) after a product."""
+    weight = layer.get_parameter("weight")
+    axis = -1 if weight.dim() == 2 else 1 - weight.dim()
+    return bias.dim() >= -axis and bias.shape[axis] == bias.numel() == weight.shape[0]
 
 
 def _is_bias(build: Builder, node: Node, i: int) -> bool:

@@ -13,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load
 
 from pruning.errors import Cancelled, DatasetMismatch, Diverged, InvalidPlan
+from pruning.onnx.convert import stored_tensors
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
-from tests.conftest import EXAMPLES, save_npz
+from tests.conftest import DATA, EXAMPLES, save_npz
 from worker import checkpoints
 
 SMALL = {
@@ -220,6 +221,24 @@ def test_dead_filters_have_dead_biases():
     assert dead.any()
     assert not tensors["fc1.bias"][dead].any()
     assert {x.name: x.filters_removed for x in delivery.report.layers}["fc1"] == dead.sum()
+
+
+def test_a_bias_added_later_is_frozen_too(tmp_path):
+    """CNTK adds a convolution's bias as (C, 1, 1) in a node of its own."""
+    plan = SMALL | {"budget": {"pruning_rate": 20}, "layers": [{"match": "Parameter5", "sparsity": 0.97}]}
+    rng = np.random.default_rng(0)
+    data = {
+        f"{k}_{s}": rng.random((300, 1, 28, 28), dtype=np.float32) if k == "x" else rng.integers(0, 10, 300)
+        for s in ("train", "test")
+        for k in "xy"
+    }
+    np.savez(tmp_path / "data.npz", **data)  # type: ignore[arg-type]
+    content = (DATA / "models" / "cntk_mnist.onnx").read_bytes()
+    delivery = prune(Order(content, tmp_path / "data.npz", Plan.model_validate(plan)), Recorder())
+    tensors = stored_tensors(onnx.load_from_string(delivery.files["pruned.onnx"]))
+    dead = ~numpy_helper.to_array(tensors["Parameter5"]).reshape(8, -1).any(axis=1)
+    assert dead.any() and not numpy_helper.to_array(tensors["Parameter6"]).reshape(8)[dead].any()
+    assert any("about as often as chance" in note for note in delivery.report.notes)
 
 
 def test_data_of_another_shape_is_refused(tiny, tmp_path):

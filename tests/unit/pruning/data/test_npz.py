@@ -26,6 +26,7 @@ GOOD = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
         ({"x_test": np.array(["a"] * 4)}, "x_test must hold numbers"),
         ({"x_test": X[:, :, :1]}, "different shapes"),
         ({"x_train": X * np.nan}, "x_train holds NaN"),
+        ({"x_train": X + 1e300}, "x_train holds values beyond"),
         ({"x_train": X[:0], "y_train": Y[:0]}, "x_train is empty"),
         ({"x_train": X[:1], "y_train": Y[:1]}, "at least 2 examples"),
         ({"x_train": np.array([{}, {}, {}, {}], dtype=object)}, r"x_train holds Python objects \(pickles\)"),
