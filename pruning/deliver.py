@@ -82,7 +82,9 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     checks = _verify(pruned, trained, sum(layer.weights - layer.kept for layer in layers))
     listener.phase("measure", 0.92)
     accuracy = _accuracy(pruned, trained)
-    times = latency(trained.order.model, pruned, trained.dataset.test.prepared(slice(0, 1)))
+    times = latency(
+        trained.order.model, pruned, {trained.network.inputs[0]: trained.dataset.test.prepared(slice(0, 1))}
+    )
     listener.phase("report", 0.99)
     report = _report(pruned, trained, checks, layers, accuracy, times)
     files = {
@@ -100,7 +102,7 @@ def _verify(pruned: bytes, trained: Trained, zeros: int) -> Checks:
     onnx.checker.check_model(ModelProto.FromString(pruned))
     x = trained.dataset.train.prepared(slice(0, EXAMPLES_COMPARED))
     noise = np.random.default_rng(0).random(x.shape, dtype=np.float32) * max(float(np.abs(x).max()), 1e-6)
-    found = [compare(pruned, trained.network, batch) for batch in (x, noise)]
+    found = [compare(pruned, trained.network, {trained.network.inputs[0]: batch}) for batch in (x, noise)]
     limit = HALF_LIMIT if _is_half(trained) else LIMIT
     if not all(agreement is not None and agreement.relative <= limit for agreement in found):
         raise WrongDelivery

@@ -3,7 +3,7 @@
 import gzip
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,18 @@ import onnxruntime as ort
 from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
 
 ort.disable_telemetry_events()  # nothing of a user's model is anybody else's business
+
+Feeds = Mapping[str, np.ndarray]
+TYPES: dict[str, type] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,45 @@ class Latency:
     pruned_ms: float
     speedup: float
     spread: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a batch meets a file: examples, in pieces of `size`; single: the file has no batch axis.
+
+    dtypes: of the file's inputs.
+    """
+
+    examples: int
+    size: int
+    single: bool
+    dtypes: Mapping[str, type]
+
+    @classmethod
+    def of(cls, s: ort.InferenceSession, x: Feeds) -> "Frame":
+        """An input with one axis less than its data has no batch axis."""
+        ports = {port.name: port for port in s.get_inputs()}
+        examples = len(next(iter(x.values())))
+        single = any(len(ports[name].shape) == values.ndim - 1 for name, values in x.items())
+        fixed = [d for name in x for d in ports[name].shape[:1] if isinstance(d, int)]
+        size = 1 if single else next(iter(fixed), examples)
+        return cls(examples, size, single, {name: TYPES.get(p.type, np.float32) for name, p in ports.items()})
+
+    def pieces(self, x: Feeds) -> list[dict[str, np.ndarray]]:
+        """What each call is fed; the last piece is filled up."""
+        whole = {name: self._whole(values.astype(self.dtypes[name], copy=False)) for name, values in x.items()}
+        starts = range(0, self.examples, self.size)
+        return [{k: v[i] if self.single else v[i : i + self.size] for k, v in whole.items()} for i in starts]
+
+    def join(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """The outputs of all calls as one batch."""
+        joined = np.stack(parts) if self.single else np.concatenate([np.atleast_1d(part) for part in parts])
+        joined = joined[: self.examples] if len(parts) > 1 or self.size > self.examples else joined
+        return joined.astype(np.float32) if joined.dtype == np.float16 else joined
+
+    def _whole(self, values: np.ndarray) -> np.ndarray:
+        missing = -len(values) % self.size
+        return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) if missing else values
 
 
 def session(content: bytes, threads: int = 0) -> ort.InferenceSession:
@@ -43,39 +94,44 @@ def session(content: bytes, threads: int = 0) -> ort.InferenceSession:
         raise RejectedModel(f"ONNX Runtime does not load the file: {str(error).strip()[:300]}") from error
 
 
-def run(s: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
-    """The first output for a batch x; a file with a fixed batch is run in pieces of that size.
+def run(s: ort.InferenceSession, x: Feeds) -> dict[str, np.ndarray]:
+    """Every output by name, for a batch of every input by name; half-precision outputs as float32.
 
+    A file with a fixed batch is run in pieces of that size, one without a batch axis example by example.
     Raises: RejectedModel, OutOfMemory.
     """
-    name, pieces = _feeds(s, x)
+    names = [port.name for port in s.get_outputs()]
+    frame = Frame.of(s, x)
     try:
-        outputs = np.concatenate([np.asarray(s.run(None, {name: piece})[0]) for piece in pieces])
+        found = [s.run(names, piece) for piece in frame.pieces(x)]
+        outputs = [frame.join([np.asarray(part) for part in parts]) for parts in zip(*found, strict=True)]
     except Exception as error:  # as in session
         if is_out_of_memory(error):
             raise OutOfMemory from error
         raise RejectedModel(f"ONNX Runtime does not run the file: {str(error).strip()[:300]}") from error
-    return outputs[: len(x)] if len(x) < sum(map(len, pieces)) else outputs
+    return dict(zip(names, outputs, strict=True))
 
 
 def top1(content: bytes, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[int, int]:
     """Examples whose largest output is the label, and all examples."""
     s = session(content)
+    name = s.get_inputs()[0].name
     right = examples = 0
     for x, y in batches:
-        right += int((run(s, x).argmax(-1) == y).sum())
+        output = next(iter(run(s, {name: x}).values()))
+        right += int((output.argmax(-1) == y).sum())
         examples += len(y)
     return right, examples
 
 
-def latency(dense: bytes, pruned: bytes, x: np.ndarray, seconds: float = 1.0, least: int = 20) -> Latency:
+def latency(dense: bytes, pruned: bytes, x: Feeds, seconds: float = 1.0, least: int = 20) -> Latency:
     """Dense and pruned in turn on one thread, so that the ratio holds on a noisy machine.
 
     Args: x: one batch; it is filled up where the files have a fixed one.
     """
     sessions = session(dense, threads=1), session(pruned, threads=1)
-    (name, (piece, *_)), _ = (_feeds(s, x) for s in sessions)
-    feed = {name: piece}
+    frame = Frame.of(sessions[0], x)
+    feed = frame.pieces(x)[0]
     for s in sessions * 3:
         s.run(None, feed)
     times: tuple[list[float], list[float]] = ([], [])
@@ -88,19 +144,9 @@ def latency(dense: bytes, pruned: bytes, x: np.ndarray, seconds: float = 1.0, le
     medians = [statistics.median(t) for t in times]
     ratio = statistics.median(d / p for d, p in zip(*times, strict=True))
     quartiles = statistics.quantiles(times[1], n=4)
-    return Latency(len(piece), medians[0], medians[1], ratio, (quartiles[2] - quartiles[0]) / medians[1])
+    return Latency(frame.size, medians[0], medians[1], ratio, (quartiles[2] - quartiles[0]) / medians[1])
 
 
 def gzip_bytes(content: bytes) -> int:
     """Size after gzip -9."""
     return len(gzip.compress(content, 9, mtime=0))
-
-
-def _feeds(s: ort.InferenceSession, x: np.ndarray) -> tuple[str, list[np.ndarray]]:
-    """The input's name, and x in its type, in pieces of the file's batch; the last one is filled up."""
-    port = s.get_inputs()[0]
-    x = x.astype({"tensor(double)": np.float64, "tensor(float16)": np.float16}.get(port.type, np.float32), copy=False)
-    fixed = port.shape[0] if port.shape and isinstance(port.shape[0], int) else len(x)
-    filler = np.repeat(x[-1:], -len(x) % fixed, axis=0)
-    whole = np.concatenate([x, filler]) if len(filler) else x
-    return port.name, [whole[i : i + fixed] for i in range(0, len(whole), fixed)]

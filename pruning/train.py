@@ -102,9 +102,10 @@ class Trainer:
 
 def loss_of(network: Network, output: Tensor, y: Tensor) -> Tensor:
     """Cross-entropy, whether the graph ends in logits, probabilities or their logarithms."""
-    if network.gives == "logits":
+    gives = network.gives[network.outputs[0]]
+    if gives == "logits":
         return F.cross_entropy(output, y)
-    return F.nll_loss(output if network.gives == "log_probabilities" else output.clamp_min(1e-12).log(), y)
+    return F.nll_loss(output if gives == "log_probabilities" else output.clamp_min(1e-12).log(), y)
 
 
 @torch.no_grad()

@@ -1,33 +1,50 @@
 """Whether a file computes what a network computes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from pruning.measure import run, session
+from pruning.measure import Feeds, run, session
 from pruning.onnx.network import Network
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """max_abs: the largest difference; relative: that, over the largest output of the file; shape: of the output."""
+    """max_abs: the largest difference over all outputs; relative: the largest of them over its output's largest value.
+
+    shapes: of the outputs, by name.
+    """
 
     max_abs: float
     relative: float
-    shape: tuple[int, ...]
+    shapes: Mapping[str, tuple[int, ...]]
 
 
-def compare(content: bytes, network: Network, x: np.ndarray) -> Agreement | None:
+def compare(content: bytes, network: Network, x: Feeds) -> Agreement | None:
     """The network in evaluation mode against ONNX Runtime; None where the shapes of their outputs differ.
 
-    Args: x: a batch. A difference that is not a number counts as infinite.
+    Args: x: a batch. Where both are not a number they agree; where one is, the difference counts as infinite.
     Raises: RejectedModel, OutOfMemory: of ONNX Runtime; whatever the network's own operators raise.
     """
     expected = run(session(content), x)
+    network.module.eval()
     with torch.no_grad():
-        got = network.module.eval()(torch.from_numpy(x)).numpy()
-    if got.shape != expected.shape:
+        got = {name: y.numpy() for name, y in network({k: torch.from_numpy(v) for k, v in x.items()}).items()}
+    if any(got[name].shape != y.shape for name, y in expected.items()):
         return None
-    difference = float(np.nan_to_num(np.abs(got - expected), nan=np.inf).max())
-    return Agreement(difference, difference / max(float(np.abs(expected).max()), 1e-6), expected.shape)
+    found = [_difference(got[name], y) for name, y in expected.items()]
+    return Agreement(max(f[0] for f in found), max(f[1] for f in found), {k: y.shape for k, y in expected.items()})
+
+
+def _difference(got: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Absolute and relative to the largest value."""
+    if not expected.size:
+        return 0.0, 0.0
+    got, expected = got.astype(np.float64), expected.astype(np.float64)
+    same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    with np.errstate(invalid="ignore"):
+        difference = float(np.nan_to_num(np.where(same, 0, np.abs(got - expected)), nan=np.inf, posinf=np.inf).max())
+    finite = np.abs(expected[np.isfinite(expected)])
+    return difference, difference / max(float(finite.max(initial=0)), 1e-6)

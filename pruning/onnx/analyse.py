@@ -10,6 +10,7 @@ from torch import nn
 
 from pruning.analysis import Analysis, Layer, Port
 from pruning.errors import OutOfMemory, PruningError, RejectedModel, is_out_of_memory
+from pruning.measure import Feeds
 from pruning.onnx.agree import Agreement, compare
 from pruning.onnx.convert import convert, stored_tensors
 from pruning.onnx.network import Network
@@ -29,13 +30,14 @@ def analyse(model: ModelProto) -> tuple[Analysis, Network]:
     output = model.graph.output[0]
     stored = stored_tensors(model)
     inputs = [_port(i) for i in model.graph.input if i.name not in stored]
-    x = random_input(inputs[0], EXAMPLES)
+    x = {inputs[0].name: random_input(inputs[0], EXAMPLES)}
     agreement = check_agreement(model, network, x)
     network.layers = {layer.name: layer for layer in with_multiply_adds(network, x)}
     layers = network.layers.values()
+    shape = (inputs[0].shape[0], *agreement.shapes[output.name][1:])
     analysis = Analysis(
         inputs=tuple(inputs),
-        outputs=(Port(name=output.name, dtype=_dtype(output), shape=(inputs[0].shape[0], *agreement.shape[1:])),),
+        outputs=(Port(name=output.name, dtype=_dtype(output), shape=shape),),
         opset=opset_of(model),
         operators=dict(Counter(node.op_type for node in model.graph.node)),
         layers=tuple(layers),
@@ -53,9 +55,9 @@ def random_input(port: Port, examples: int) -> np.ndarray:
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 
-def check_agreement(model: ModelProto, network: Network, x: np.ndarray) -> Agreement:
+def check_agreement(model: ModelProto, network: Network, x: Feeds) -> Agreement:
     """Raises: RejectedModel: see analyse."""
-    again = f"a batch of {len(x)}; re-export with a dynamic batch axis"
+    again = f"a batch of {len(next(iter(x.values())))}; re-export with a dynamic batch axis"
     try:
         found = compare(model.SerializeToString(), network, x)
     except PruningError:
@@ -74,7 +76,7 @@ def check_agreement(model: ModelProto, network: Network, x: np.ndarray) -> Agree
     return found
 
 
-def with_multiply_adds(network: Network, x: np.ndarray) -> list[Layer]:
+def with_multiply_adds(network: Network, x: Feeds) -> list[Layer]:
     """The layers with their multiply-adds for one example: weights times positions where they are applied."""
     counts: Counter[str] = Counter()
     layer_of = {id(parameter): name for name, parameter in network.W().items()}
@@ -86,7 +88,7 @@ def with_multiply_adds(network: Network, x: np.ndarray) -> list[Layer]:
 
     hooks = [module.register_forward_hook(count) for module in owners]
     with torch.no_grad():
-        network.module(torch.from_numpy(x))
+        network({k: torch.from_numpy(v) for k, v in x.items()})
     for hook in hooks:
         hook.remove()
     return [layer.model_copy(update={"multiply_adds": counts[layer.name]}) for layer in network.layers.values()]

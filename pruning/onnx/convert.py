@@ -43,7 +43,7 @@ def convert(model: ModelProto) -> Network:
     if not isinstance(output, fx.Node):
         raise RejectedModel("the output does not depend on the input")
     build.graph.output(output)
-    return _network(build, model.graph.node, model.graph.output[0].name)
+    return _network(build, model.graph.node, inputs[0].name, model.graph.output[0].name)
 
 
 def stored_tensors(model: ModelProto) -> dict[str, TensorProto]:
@@ -87,7 +87,7 @@ def _value(build: Builder, values: dict[str, Value], proto: NodeProto, name: str
     return values[name]
 
 
-def _network(build: Builder, nodes: Iterable[NodeProto], output: str) -> Network:
+def _network(build: Builder, nodes: Iterable[NodeProto], input: str, output: str) -> Network:
     module = fx.GraphModule(build.root, build.graph)
     module.graph.lint()
     names = {id(p): n for n, p in module.named_parameters()}
@@ -101,7 +101,8 @@ def _network(build: Builder, nodes: Iterable[NodeProto], output: str) -> Network
         raise RejectedModel("the model has no convolution or dense layer with weights of its own: nothing to prune")
     weights = {k: f"{owner}.weight" for k, owner in owners.items()}
     biases = {k: build.bias_of[owner] for k, owner in owners.items() if owner in build.bias_of}
-    return Network(module, layers, weights, biases, sources | build.sources, _gives(nodes, output))
+    gives: dict[str, Gives] = {output: _gives(nodes, output)}
+    return Network(module, layers, weights, biases, sources | build.sources, (input,), (output,), gives)
 
 
 def _layers(build: Builder, module: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:

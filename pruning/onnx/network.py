@@ -24,11 +24,12 @@ class Source:
 class Network:
     """A GraphModule with native modules, and the way back into the user's graph.
 
-    module: forward(x) -> output; x is (N, ...).
+    module: forward(*inputs) -> an output, or a tuple of them where there are several; batches along axis 0.
+    inputs, outputs: their names in the file, in that order.
     layers: layers with prunable weights, by name, in graph order.
     weights, biases: names of the parameters of each layer, as in module.named_parameters(); not all have a bias.
     sources: every parameter and buffer that training may change.
-    gives: what the output is; a loss must know whether a Softmax was applied.
+    gives: what each output is; a loss must know whether a Softmax was applied.
     """
 
     module: nn.Module
@@ -36,7 +37,14 @@ class Network:
     weights: dict[str, str]
     biases: dict[str, str]
     sources: Mapping[str, Source]
-    gives: Gives = "logits"
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    gives: Mapping[str, Gives]
+
+    def __call__(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Every output by name, for a batch of every input by name; in the module's present mode."""
+        found = self.module(*(x[name] for name in self.inputs))
+        return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
 
     def to(self, device: torch.device) -> None:
         """Move to a device, with image weights in channels_last: twice as fast on the CPU at large batches."""

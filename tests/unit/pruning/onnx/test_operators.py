@@ -173,8 +173,8 @@ def test_agrees_with_onnx_runtime_and_is_written_back_the_same(name, rng):
     made = vet(CASES[name].SerializeToString())
     network = convert(made)
     x = rng.standard_normal((5, CHANNELS, 8, 8)).astype(np.float32)
-    largest = float(np.abs(run(session(made.SerializeToString()), x)).max())
-    assert check_agreement(made, network, x).max_abs < 1e-5 * max(largest, 1)
+    largest = float(np.abs(run(session(made.SerializeToString()), {"x": x})["y"]).max())
+    assert check_agreement(made, network, {"x": x}).max_abs < 1e-5 * max(largest, 1)
     assert write_back(made, network).SerializeToString() == made.SerializeToString()
 
 
@@ -230,7 +230,7 @@ def test_trained_weights_are_written_where_they_came_from(rng):
     network.module.eval()
     with torch.no_grad():
         expected = network.module(x).numpy()
-    assert np.allclose(run(session(written.SerializeToString()), x.numpy()), expected, rtol=1e-4, atol=1e-4)
+    assert np.allclose(run(session(written.SerializeToString()), {"x": x.numpy()})["y"], expected, rtol=1e-4, atol=1e-4)
     before, after = ({t.name: numpy_helper.to_array(t) for t in m.graph.initializer} for m in (made, written))
     changed = {k for k in before if not np.array_equal(before[k], after[k])}
     assert changed == {"conv.weight", "g", "b", "m", "v", "w", "bias"}
@@ -272,16 +272,15 @@ def test_a_batch_written_into_the_graph_is_freed():
     made = model([node("Reshape", "h", "s")], [ints("s", 1, -1)], shape=(1, CHANNELS, 8, 8))
     network = convert(vet(made.SerializeToString()))
     assert network.module(torch.zeros(7, CHANNELS, 8, 8)).shape == (7, 256)
-    assert (
-        check_agreement(made, network, np.random.default_rng(0).random((7, CHANNELS, 8, 8), np.float32)).max_abs < 1e-5
-    )
+    x = np.random.default_rng(0).random((7, CHANNELS, 8, 8), np.float32)
+    assert check_agreement(made, network, {"x": x}).max_abs < 1e-5
 
 
 @pytest.mark.parametrize(
     ("end", "gives"), [("Softmax", "probabilities"), ("LogSoftmax", "log_probabilities"), ("Relu", "logits")]
 )
 def test_the_loss_knows_what_the_graph_gives(end, gives):
-    assert convert(vet(model([node(end)]).SerializeToString())).gives == gives
+    assert convert(vet(model([node(end)]).SerializeToString())).gives == {"y": gives}
 
 
 def test_a_net_that_gives_no_row_of_scores_fits_no_labels():
@@ -303,13 +302,13 @@ def test_vectors_that_an_exporter_merged_are_trained_apart(rng):
     made = unshare(vet(model(nodes, [zeros, ones]).SerializeToString()))
     network = convert(made)
     x = rng.standard_normal((16, CHANNELS, 8, 8)).astype(np.float32)
-    assert check_agreement(made, network, x).max_abs < 1e-4
+    assert check_agreement(made, network, {"x": x}).max_abs < 1e-4
     network.module.train()(torch.from_numpy(x))
     network.module.eval()
     with torch.no_grad():
         expected = network.module(torch.from_numpy(x)).numpy()
     written = write_back(made, network)
-    assert np.allclose(run(session(written.SerializeToString()), x), expected, atol=1e-4)
+    assert np.allclose(run(session(written.SerializeToString()), {"x": x})["y"], expected, atol=1e-4)
     assert len({t.name for t in written.graph.initializer}) == 9
 
 
