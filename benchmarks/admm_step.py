@@ -12,7 +12,7 @@ from pruning.analysis import Preprocess
 from pruning.budgets import settle
 from pruning.data import READERS
 from pruning.methods.problem import Problem
-from pruning.onnx.convert import convert
+from pruning.onnx.analyse import analyse
 from pruning.onnx.vet import vet
 from pruning.plan import Plan
 from pruning.train import Batches, Trainer
@@ -22,7 +22,7 @@ ROUNDS = 11
 
 
 def main() -> None:
-    network = convert(vet((DATA / "lenet5.onnx").read_bytes()))
+    _, network = analyse(vet((DATA / "lenet5.onnx").read_bytes()))
     network.to(torch.device("cpu"))
     dataset = READERS["npz"](DATA / "mnist.npz", Preprocess())
     plan = Plan.model_validate({"budget": {"pruning_rate": 20}})

@@ -14,8 +14,8 @@ class Layer(Frozen):
 
     name: str = Field(description="What a plan's `layers[].match` is held against.")
     weight: str = Field(description="Name of the weight tensor in the ONNX graph.")
-    kind: str = Field(description="conv or dense.")
-    shape: tuple[int, ...] = Field(description="(out, in, kh, kw) or (out, in).")
+    kind: str = Field(description="conv, conv_transpose, dense or recurrent.")
+    shape: tuple[int, ...] = Field(description="(out, in, kh, kw) or (out, in); (in, out, kh, kw) for conv_transpose.")
     weights: int
     zeros_share: float = Field(description="Share of zeros before any pruning, 0 to 1.")
     patterns: tuple[str, ...] = Field(description="Sparsity patterns that it can take.")
@@ -28,6 +28,16 @@ class Port(Frozen):
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it takes one example, without a batch axis: a vector of known length."""
+        return len(self.shape) == 1 and self.shape[0] is not None
+
+    @property
+    def example_shape(self) -> tuple[int | None, ...]:
+        """Of one example."""
+        return self.shape if self.is_single else self.shape[1:]
 
 
 class Analysis(Frozen):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
+import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 from safetensors.torch import save
 
@@ -118,11 +119,11 @@ def _is_half(trained: Trained) -> bool:
 def _layers(pruned: bytes, network: Network) -> list[LayerReport]:
     """Counted in the file, not in memory."""
     tensors = stored_tensors(ModelProto.FromString(pruned))
-    transposed = {s.tensor for s in network.sources.values() if s.transposed}
     found = []
     for layer in network.layers.values():
-        values = numpy_helper.to_array(tensors[layer.weight])
-        values = values.T if layer.weight in transposed else values
+        stored = numpy_helper.to_array(tensors[layer.weight])
+        bits = 8 * stored.itemsize
+        values = network.sources[network.weights[layer.name]].read(torch.from_numpy(stored.copy())).numpy()
         kept = int(np.count_nonzero(values))
         found.append(
             LayerReport(
@@ -131,11 +132,15 @@ def _layers(pruned: bytes, network: Network) -> list[LayerReport]:
                 weights=values.size,
                 kept=kept,
                 sparsity=1 - kept / values.size,
-                bits=8 * values.itemsize,
-                filters_removed=int((~values.reshape(len(values), -1).any(axis=1)).sum()),
+                bits=bits,
+                filters_removed=_empty_filters(values) if layer.kind in ("conv", "dense") else 0,
             )
         )
     return found
+
+
+def _empty_filters(values: np.ndarray) -> int:
+    return int((~values.reshape(len(values), -1).any(axis=1)).sum())
 
 
 def _accuracy(pruned: bytes, trained: Trained) -> Accuracy:

@@ -1,6 +1,7 @@
 """What can be pruned in a model, and whether the network computes what ONNX Runtime does."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from pruning.analysis import Analysis, Layer, Port
 from pruning.errors import OutOfMemory, PruningError, RejectedModel, is_out_of_memory
 from pruning.measure import Feeds
 from pruning.onnx.agree import Agreement, compare
-from pruning.onnx.convert import convert, stored_tensors
+from pruning.onnx.convert import convert, inputs_of, stored_tensors
+from pruning.onnx.dtypes import FLOATS, dtype_of
 from pruning.onnx.network import Network
-from pruning.onnx.vet import opset_of
+from pruning.onnx.vet import graphs_of, opset_of
 
 LARGEST_DIFFERENCE = 1e-3
 EXAMPLES = 2
+SIZES = (8, 32, 224)  # tried for dimensions that are known only at run time
 
 
 def analyse(model: ModelProto) -> tuple[Analysis, Network]:
@@ -26,38 +29,40 @@ def analyse(model: ModelProto) -> tuple[Analysis, Network]:
     Raises: RejectedModel: it cannot be converted, does not run, or disagrees with ONNX Runtime by more
     than 1e-3 of its largest output, on random input.
     """
-    network = convert(model)
-    output = model.graph.output[0]
-    stored = stored_tensors(model)
-    inputs = [_port(i) for i in model.graph.input if i.name not in stored]
-    x = {inputs[0].name: random_input(inputs[0], EXAMPLES)}
-    agreement = check_agreement(model, network, x)
+    ports = _ports(model)
+    network, x, agreement = _understood(model, ports)
     network.layers = {layer.name: layer for layer in with_multiply_adds(network, x)}
     layers = network.layers.values()
-    shape = (inputs[0].shape[0], *agreement.shapes[output.name][1:])
     analysis = Analysis(
-        inputs=tuple(inputs),
-        outputs=(Port(name=output.name, dtype=_dtype(output), shape=shape),),
+        inputs=tuple(ports),
+        outputs=tuple(_output(port, ports[0], agreement, network.frame) for port in model.graph.output),
         opset=opset_of(model),
-        operators=dict(Counter(node.op_type for node in model.graph.node)),
+        operators=dict(Counter(node.op_type for graph in graphs_of(model.graph) for node in graph.node)),
         layers=tuple(layers),
         weights=sum(layer.weights for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         agrees_max_abs=agreement.max_abs,
-        warnings=tuple(_warnings(model, inputs[0])),
+        warnings=tuple(_warnings(model, ports, network)),
     )
     return analysis, network
 
 
-def random_input(port: Port, examples: int) -> np.ndarray:
-    """Uniform in [0, 1), seeded; dimensions known only at run time become 8."""
-    shape = (examples, *(d or 8 for d in port.shape[1:]))
-    return np.random.default_rng(0).random(shape, dtype=np.float32)
+def random_input(port: Port, examples: int, size: int = SIZES[0]) -> np.ndarray:
+    """Seeded: uniform in [0, 1), or 0 and 1 for integers; dimensions known only at run time become `size`."""
+    shape = (examples, *(d or size for d in port.example_shape))
+    rng = np.random.default_rng(0)
+    values = rng.random(shape, dtype=np.float32)
+    if port.dtype in ("float", "float16", "bfloat16"):
+        return values
+    if port.dtype == "double":
+        return values.astype(np.float64)
+    whole = rng.integers(0, 2, shape)
+    return whole.astype(bool) if port.dtype == "bool" else whole.astype(port.dtype)
 
 
 def check_agreement(model: ModelProto, network: Network, x: Feeds) -> Agreement:
     """Raises: RejectedModel: see analyse."""
-    again = f"a batch of {len(next(iter(x.values())))}; re-export with a dynamic batch axis"
+    again = f"a batch of {len(next(iter(x.values())))}"
     try:
         found = compare(model.SerializeToString(), network, x)
     except PruningError:
@@ -65,9 +70,12 @@ def check_agreement(model: ModelProto, network: Network, x: Feeds) -> Agreement:
     except Exception as error:  # whatever torch makes of shapes that do not meet
         if is_out_of_memory(error):
             raise OutOfMemory from error
-        raise RejectedModel(f"the model does not run on {again} ({str(error)[:200]})") from error
+        said = str(error).strip().split("\n")[0][:200]
+        raise RejectedModel(
+            f"the model does not run on {again} ({said}); re-export with a dynamic batch axis"
+        ) from error
     if found is None:
-        raise RejectedModel(f"the model's output has another shape on {again}")
+        raise RejectedModel(f"the model's output has another shape on {again}; re-export with a dynamic batch axis")
     if not found.relative <= LARGEST_DIFFERENCE:
         raise RejectedModel(
             f"the imported network differs from ONNX Runtime by {found.max_abs:.3g} on random input: "
@@ -76,41 +84,131 @@ def check_agreement(model: ModelProto, network: Network, x: Feeds) -> Agreement:
     return found
 
 
+def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feeds, Agreement]:
+    """The first way to read the model that agrees with ONNX Runtime."""
+    first: RejectedModel | None = None
+    for batch, frame, examples in _readings(ports):
+        for size in SIZES if any(None in port.example_shape for port in ports) else SIZES[:1]:
+            x = {port.name: random_input(port, examples, size) for port in ports}
+            one_pass = {k: torch.from_numpy(v[0] if frame == 0 else v) for k, v in x.items()}
+            network = convert(model, one_pass, batch)
+            network.frame = frame
+            try:
+                return network, x, check_agreement(model, network, x)
+            except RejectedModel as error:
+                first = first or error
+    raise first or RejectedModel("the model has no inputs; export it with its inputs")
+
+
+def _readings(ports: Sequence[Port]) -> Iterator[tuple[int | None, int | None, int]]:
+    """Literal batch size to free, frame of a pass, and examples to compare on."""
+    if all(port.is_single for port in ports):
+        yield None, 0, EXAMPLES
+        return
+    fixed = {port.shape[0] for port in ports}
+    literal = fixed.pop() if len(fixed) == 1 else None
+    if literal is None:
+        yield None, None, EXAMPLES
+        return
+    yield literal, None, literal + 1
+    yield None, literal, literal
+
+
 def with_multiply_adds(network: Network, x: Feeds) -> list[Layer]:
     """The layers with their multiply-adds for one example: weights times positions where they are applied."""
     counts: Counter[str] = Counter()
+    examples = len(next(iter(x.values())))
     layer_of = {id(parameter): name for name, parameter in network.W().items()}
-    owners = [m for m in network.module.modules() if id(getattr(m, "weight", None)) in layer_of]
 
-    def count(module: nn.Module, _: Any, y: torch.Tensor) -> None:
-        weight = module.get_parameter("weight")
-        counts[layer_of[id(weight)]] += weight.numel() * y[0].numel() // weight.shape[0]
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in layer_of:
+                counts[layer_of[id(parameter)]] += _products(module, parameter, inputs[0], output)
 
-    hooks = [module.register_forward_hook(count) for module in owners]
+    hooks = [module.register_forward_hook(count) for module in network.module.modules()]
+    network.module.eval()
     with torch.no_grad():
         network({k: torch.from_numpy(v) for k, v in x.items()})
     for hook in hooks:
         hook.remove()
-    return [layer.model_copy(update={"multiply_adds": counts[layer.name]}) for layer in network.layers.values()]
+    return [
+        layer.model_copy(update={"multiply_adds": counts[layer.name] // examples}) for layer in network.layers.values()
+    ]
+
+
+def _products(module: nn.Module, weight: torch.Tensor, x: torch.Tensor, y: Any) -> int:
+    """Multiply-adds of one call of a module, over the whole batch."""
+    if isinstance(module, nn.RNNBase):
+        return weight.numel() * x.shape[0] * x.shape[1]
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return weight.numel() * (x.numel() // weight.shape[0])
+    return weight.numel() * (y.numel() // weight.shape[0])
+
+
+def _ports(model: ModelProto) -> list[Port]:
+    ports = [_port(value) for value in inputs_of(model.graph)]
+    for port in ports:
+        if not port.shape:
+            raise RejectedModel(
+                f"input {port.name!r} is one number for all examples; make it a constant of the graph and export again"
+            )
+    return ports
 
 
 def _port(value: ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise RejectedModel(f"{value.name!r} has no shape; export with the shapes of inputs and outputs")
+    dtype_of(tensor.elem_type)
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
     return Port(name=value.name, dtype=_dtype(value), shape=shape)
+
+
+def _output(value: ValueInfoProto, first: Port, agreement: Agreement, frame: int | None) -> Port:
+    """As it was seen to come out of ONNX Runtime."""
+    seen = agreement.shapes[value.name]
+    return Port(name=value.name, dtype=_dtype(value), shape=seen[1:] if frame == 0 else (first.shape[0], *seen[1:]))
 
 
 def _dtype(value: ValueInfoProto) -> str:
     return TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
 
 
-def _warnings(model: ModelProto, port: Port) -> list[str]:
-    found = []
-    if port.shape and port.shape[0] is not None:
-        found.append(f"the batch is fixed at {port.shape[0]} in the file; the delivered file keeps it")
+def _warnings(model: ModelProto, ports: Sequence[Port], network: Network) -> Iterator[str]:
     operators = {node.op_type for node in model.graph.node}
+    batch = ports[0].shape[0]
+    if network.frame == 0:
+        yield "the input has no batch axis: examples are trained one by one, which is slow; re-export with a batch axis"
+    elif network.frame is not None:
+        yield (
+            f"the batch is fixed at {batch} and could not be freed: examples are trained {batch} at a time, "
+            "which is slow; re-export with a dynamic batch axis"
+        )
+    elif batch is not None:
+        yield f"the batch is fixed at {batch} in the file; the delivered file keeps it"
     if "Conv" in operators and "BatchNormalization" not in operators:
-        found.append("no BatchNormalization: it was folded by the exporter, or the net never had one")
-    return found
+        yield "no BatchNormalization: it was folded by the exporter, or the net never had one"
+    if _has_attention(model):
+        yield "attention: its projections suit scattered zeros; patterns that remove whole filters leave them dense"
+    if len(model.graph.output) > 1:
+        yield f"{len(model.graph.output)} outputs: labels are held against {model.graph.output[0].name!r}"
+    yield from _about_weights(model, network)
+
+
+def _about_weights(model: ModelProto, network: Network) -> Iterator[str]:
+    stored = stored_tensors(model)
+    if any(t.data_type == TensorProto.FLOAT16 for t in stored.values()):
+        yield "half-precision weights are trained in single precision and delivered in half"
+    trained = {source.tensor for source in network.sources.values()}
+    fixed = {k: t for k, t in stored.items() if t.data_type in FLOATS and k not in trained and len(t.dims) > 1}
+    if large := [k for k, t in fixed.items() if int(np.prod(t.dims)) >= 1024]:
+        yield f"{len(large)} stored tensors are no layer's weights and stay as they are: {', '.join(large[:5])}"
+
+
+def _has_attention(model: ModelProto) -> bool:
+    """A Softmax whose result is multiplied with something that is computed too."""
+    stored = set(stored_tensors(model))
+    made = {name: node.op_type for node in model.graph.node for name in node.output}
+    products = (node for node in model.graph.node if node.op_type == "MatMul")
+    computed = (n for n in products if not set(n.input) & stored)
+    return "Attention" in set(made.values()) or any(made.get(name) == "Softmax" for n in computed for name in n.input)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper
 from torch import Tensor, fx, nn
 
 from pruning.errors import UnsupportedOperator
-from pruning.onnx.network import Source
+from pruning.onnx.dtypes import FLOATS, values_of
+from pruning.onnx.network import Move, Source
+from pruning.onnx.probe import Probe
 
 Value = fx.Node | Tensor | None
+LARGEST_CONSTANT = 2**27  # elements of a value that is computed while the graph is built
+MOST_CONSTANTS = 2**28  # and of all of them
 
 
 class Node:
@@ -26,6 +31,7 @@ class Node:
         self.input_names = list(proto.input)
         self.output_names = list(proto.output)
         self.opset = opset
+        self.trained: set[int] = set()  # inputs that became parameters
         self._attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
 
     def attribute(self, name: str, default: Any = None) -> Any:
@@ -37,6 +43,13 @@ class Node:
         """The i-th input, or None where it is left out."""
         return self.inputs[i] if i < len(self.inputs) else None
 
+    def required(self, i: int) -> fx.Node | Tensor:
+        """The i-th input. Raises: UnsupportedOperator: it is left out."""
+        value = self.input(i)
+        if value is None:
+            raise self.unsupported(f"its input {i} is missing")
+        return value
+
     def constant(self, i: int) -> Tensor | None:
         """The i-th input where it is known now, None where it is left out.
 
@@ -47,67 +60,174 @@ class Node:
             raise self.unsupported(f"input {self.input_names[i]!r} must be constant")
         return value
 
+    def ints(self, name: str, i: int, since: int) -> Any:
+        """Numbers that are an attribute before an opset, and an input from it on; None where left out.
+
+        Returns: a list, or a value of the graph where they are computed.
+        """
+        given = self.attribute(name) if self.opset < since else self.input(i)
+        return [int(n) for n in given.flatten()] if isinstance(given, Tensor) else given
+
+    def gives(self, output: int) -> bool:
+        """Whether anybody asks for this output."""
+        return output < len(self.output_names) and bool(self.output_names[output])
+
+    def with_input(self, i: int, value: Value) -> Node:
+        """The same node with another value for one input."""
+        node = object.__new__(Node)
+        node.__dict__.update(self.__dict__, inputs=[value if k == i else v for k, v in enumerate(self.inputs)])
+        return node
+
     def unsupported(self, why: str) -> UnsupportedOperator:
         """An error that names this node."""
         return UnsupportedOperator(f"{self.op} {self.name or ', '.join(self.output_names)!r}: {why}")
 
 
+@dataclass(frozen=True)
+class Prunable:
+    """A parameter whose weights are pruned: what it comes from in the file, and its kind."""
+
+    source: Source
+    node: str
+    kind: str
+
+
 class Builder:
     """Collects modules and calls into an fx graph.
 
-    batch: literal batch size that the exporter wrote into the graph, None if it is symbolic.
-    layer_of: module to the names of its weight tensor and of its node; bias_of: module to the name of its bias.
+    tensors: kept in the file, by name. literal: shapes of other values at the exporter's batch, where they are known.
+    batch: literal batch size that the exporter wrote into the graph and that is to be freed, None if there is none.
+    inline: what puts a graph that stands inside a node in its place; returns the graph's outputs.
+    origins: of known values that are stored tensors, perhaps moved. parameters: by stored tensor; sources: by their id.
+    prunable, bias_of: by the name of the weight parameter. buffers: running statistics, by name.
+    fixed: stored float tensors that are used otherwise than as a parameter.
     """
 
-    def __init__(self, tensors: dict[str, TensorProto], batch: int | None) -> None:
-        self.tensors = tensors
+    def __init__(
+        self,
+        tensors: Mapping[str, TensorProto],
+        literal: Mapping[str, tuple[int, ...]],
+        batch: int | None,
+        inline: Callable[[GraphProto], tuple[Value, ...]] | None = None,
+    ) -> None:
+        self.tensors = dict(tensors)
+        self.literal = literal
         self.batch = batch
+        self.inline = inline or _no_graphs
         self.graph = fx.Graph()
         self.root = nn.Module()
-        self.sources: dict[str, Source] = {}
-        self.layer_of: dict[str, tuple[str, str]] = {}
+        self.probe = Probe(self.root, self.graph)
+        self.prunable: dict[str, Prunable] = {}
         self.bias_of: dict[str, str] = {}
-        self.parameters: dict[str, tuple[bool, nn.Parameter]] = {}
+        self.buffers: dict[str, Source] = {}
+        self.origins: dict[str, Source] = {}
+        self.parameters: dict[str, list[nn.Parameter]] = {}
+        self.sources: dict[int, Source] = {}
+        self.names: dict[int, str] = {}
+        self.fixed: set[str] = set()
         self._constants = 0
+        self._computed = 0
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A function applied: now if all arguments are known, else at run time. This is constant folding."""
         nodes: list[fx.Node] = []
         fx.map_arg((args, kwargs), nodes.append)
-        if not nodes:
-            return function(*args, **kwargs)
-        return self.graph.call_function(function, fx_args(self, args), kwargs)
+        if nodes:
+            return self.graph.call_function(function, fx_args(self, args), kwargs)
+        with torch.no_grad():
+            result = function(*args, **kwargs)
+        parts = result if isinstance(result, tuple | list) else (result,)
+        sizes = [part.untyped_storage().nbytes() // part.element_size() for part in parts if isinstance(part, Tensor)]
+        self._computed += sum(sizes)
+        if max(sizes, default=0) > LARGEST_CONSTANT or self._computed > MOST_CONSTANTS:
+            raise UnsupportedOperator(f"constants of {self._computed:,} elements are computed: too many")
+        return result
 
-    def module(self, node: Node, module: nn.Module, x: Value) -> fx.Node:
-        """A native module applied to x."""
+    def outputs(self, result: Any, count: int) -> tuple[Any, ...]:
+        """The parts of a call that returns several values."""
+        if isinstance(result, fx.Node):
+            return tuple(self.graph.call_function(_part, (result, i)) for i in range(count))
+        return tuple(result)
+
+    def module(self, node: Node, module: nn.Module, *args: Any) -> fx.Node:
+        """A native module applied; its parameters are named after it."""
         name = f"{node.op}_{len(list(self.root.children()))}"
         self.root.add_module(name, module)
-        return self.graph.call_module(name, (x,))
+        for k, parameter in module.named_parameters():
+            self.names.setdefault(id(parameter), f"{name}.{k}")
+        return self.graph.call_module(name, fx_args(self, args))
 
-    def weight(self, node: Node, i: int, transposed: bool = False) -> nn.Parameter:
-        """The trainable parameter of the i-th input; the same tensor gives the same parameter.
+    def weight(self, node: Node, i: int, *moves: Move) -> nn.Parameter | None:
+        """The trainable parameter that the i-th input becomes after these moves.
 
-        Raises: UnsupportedOperator: one tensor is used under two layouts.
+        None: the input is computed, or some of its elements are held by a parameter of another layout;
+        `read` serves then. The same elements in the same order give the same parameter.
         """
-        name = node.input_names[i]
-        if name in self.parameters:
-            was, parameter = self.parameters[name]
-            if was != transposed:
-                raise node.unsupported(f"weight {name!r} is shared with a node that reads it transposed")
-            return parameter
-        values = self.values(name).float()
-        parameter = nn.Parameter((values.t() if transposed else values).contiguous().clone())
-        self.parameters[name] = (transposed, parameter)
-        return parameter
+        origin = self.origins.get(node.input_names[i]) if i < len(node.input_names) else None
+        if origin is None or not self.is_weight(node.input_names[i]):
+            return None
+        node.trained.add(i)
+        source = origin.moved(*moves)
+        group = self.parameters.setdefault(source.tensor, [])
+        for parameter in group:
+            if _same(self.sources[id(parameter)], source):
+                return parameter
+        if any(_overlap(self.sources[id(parameter)], source) for parameter in group):
+            return None
+        values = source.read(values_of(self.tensors[source.tensor]))
+        group.append(nn.Parameter(values.contiguous().clone()))
+        self.sources[id(group[-1])] = source
+        return group[-1]
+
+    def read(self, node: Node, i: int) -> Value:
+        """The i-th input as a value of the graph: a trained parameter where it is a stored float tensor.
+
+        A tensor that another layer holds in another layout is read from there, so that both are trained as one.
+        """
+        value = node.input(i)
+        if not isinstance(value, Tensor) or not self.is_weight(node.input_names[i]):
+            return value
+        parameter = self.weight(node, i)
+        if parameter is not None:
+            return self.graph.get_attr(self.name_of(parameter))
+        origin = self.origins[node.input_names[i]]
+        whole = [p for p in self.parameters[origin.tensor] if p.numel() == value.numel()]
+        return self._rearranged(whole[0], origin) if whole else value
+
+    def name_of(self, parameter: nn.Parameter) -> str:
+        """Its name under the root; it gets one where no module holds it."""
+        if id(parameter) not in self.names:
+            name = self.names[id(parameter)] = f"parameter_{len(self.names)}"
+            self.root.register_parameter(name, parameter)
+        return self.names[id(parameter)]
+
+    def prune(self, parameter: nn.Parameter, node: Node, kind: str, part: str = "") -> str:
+        """Declare the weights of a layer; one that is shared is pruned once. Returns the parameter's name.
+
+        Args: part: what tells several matrices of one node apart.
+        """
+        name = self.name_of(parameter)
+        self.prunable.setdefault(name, Prunable(self.sources[id(parameter)], node.name and node.name + part, kind))
+        return name
 
     def is_weight(self, name: str) -> bool:
-        """Whether a name is a float tensor stored in the file (not one computed from others)."""
-        tensor = self.tensors.get(name)
-        return tensor is not None and tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
+        """Whether a value is a float tensor stored in the file, perhaps moved, and not one computed from others."""
+        origin = self.origins.get(name)
+        return origin is not None and self.tensors[origin.tensor].data_type in FLOATS
 
-    def values(self, name: str) -> Tensor:
-        """A copy of a stored tensor."""
-        return torch.from_numpy(np.array(numpy_helper.to_array(self.tensors[name])))
+    def shape(self, node: Node, i: int) -> tuple[int, ...] | None:
+        """Of the i-th input on an example; None: not known before run time."""
+        value = node.input(i)
+        return tuple(value.shape) if isinstance(value, Tensor) else self.probe.shape(value) if value else None
+
+    def static(self, node: Node, i: int) -> tuple[int, ...] | None:
+        """Shape of the i-th input at the exporter's batch; None: not known."""
+        return self.literal.get(node.input_names[i])
+
+    def rank(self, node: Node, i: int) -> int | None:
+        """Number of axes of the i-th input; None: not known before run time."""
+        shape = self.shape(node, i)
+        return None if shape is None else len(shape)
 
     def constant(self, value: Tensor) -> fx.Node:
         """A known tensor as an attribute of the graph.
@@ -122,6 +242,25 @@ class Builder:
             setattr(self.root, name, value)
         return self.graph.get_attr(name)
 
+    def _rearranged(self, held: nn.Parameter, wanted: Source) -> fx.Node:
+        value, index = self.graph.get_attr(self.name_of(held)), wanted.index()
+        held_index = self.sources[id(held)].index()
+        if held.dim() == 2 and torch.equal(held_index.t(), index):
+            return self.graph.call_function(torch.t, (value,))
+        places = torch.empty(math.prod(wanted.shape), dtype=torch.int64)
+        places[held_index.flatten().long()] = torch.arange(held.numel())
+        return self.call(torch.take, value, places[index.long()])
+
+
+def bound(function: Callable[..., Any], *settings: Any) -> Callable[..., Any]:
+    """The function with its first arguments given: what an fx graph cannot hold, such as other functions."""
+
+    def call(*args: Any) -> Any:
+        return function(*settings, *args)
+
+    call.__name__ = function.__name__
+    return call
+
 
 def fx_args(build: Builder, args: Any) -> Any:
     """Tensors among the arguments become buffers: an fx graph holds no tensors."""
@@ -130,3 +269,23 @@ def fx_args(build: Builder, args: Any) -> Any:
     if isinstance(args, tuple | list):
         return type(args)(fx_args(build, a) for a in args)
     return args
+
+
+def _no_graphs(graph: GraphProto) -> tuple[Value, ...]:
+    raise UnsupportedOperator(f"graph {graph.name!r} inside a node is not supported")
+
+
+def _part(values: Any, i: int) -> Any:
+    return values[i]
+
+
+def _same(a: Source, b: Source) -> bool:
+    return a.moves == b.moves or torch.equal(a.index(), b.index())
+
+
+def _overlap(a: Source, b: Source) -> bool:
+    if not a.moves or not b.moves:
+        return True
+    held = torch.zeros(math.prod(a.shape), dtype=torch.bool)
+    held[a.index().flatten().long()] = True
+    return bool(held[b.index().flatten().long()].any())

@@ -1,132 +1,225 @@
 """ONNX graph to torch.fx GraphModule with native modules."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from torch import Tensor, fx, nn
 
 from pruning.analysis import Layer
 from pruning.errors import RejectedModel, UnsupportedOperator, is_out_of_memory
 from pruning.onnx.build import Builder, Node, Value
-from pruning.onnx.network import Gives, Network, Source
+from pruning.onnx.dtypes import values_of
+from pruning.onnx.network import Gives, Move, Network, Source
+from pruning.onnx.normalise import literal_shapes, normalise
 from pruning.onnx.ops import CONVERTERS
-from pruning.onnx.vet import opset_of
+from pruning.onnx.vet import graphs_of, opset_of
 from pruning.sparsity import PATTERNS
 
-GENERATED = re.compile(r"(onnx::\w+|[\d_]+|\w*_\d{3,})$")
+GENERATED = re.compile(r"(onnx::\w+|[\d_]+|\w*_\d{3,}|const_fold_\w+|val_\d+)$")
 ENDINGS: dict[str, Gives] = {"Softmax": "probabilities", "LogSoftmax": "log_probabilities"}
 SUFFIX = re.compile(r"[._](weight|weights|w|W|kernel)$")
+# what only moves a stored tensor's elements: trained weights go back the way they came
+MOVES = {"Cast", "CastLike", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+RETYPES = {"Cast", "CastLike", "Identity"}
+DESCRIBES = {"Shape", "Size"}
 
 
-def convert(model: ModelProto) -> Network:
+def convert(model: ModelProto, examples: Mapping[str, Tensor], batch: int | None = None) -> Network:
     """A vetted model as a trainable network.
 
+    Args: examples: of every input, with which shapes are found out; batch: the literal batch size that is to be freed.
     Raises: UnsupportedOperator: a node cannot be converted; RejectedModel: nothing could be pruned.
     """
-    tensors = stored_tensors(model)
-    inputs = [i for i in model.graph.input if i.name not in tensors]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise RejectedModel(
-            f"the model has {len(inputs)} inputs and {len(model.graph.output)} outputs; only one of each is taken"
-        )
-    dims = inputs[0].type.tensor_type.shape.dim
-    if len(dims) < 2:
-        raise RejectedModel(
-            f"input {inputs[0].name!r} needs a batch axis and at least one more; re-export with its shape"
-        )
-    build = Builder(tensors, dims[0].dim_value or None)
-    values: dict[str, Value] = {inputs[0].name: build.graph.placeholder("x")}
-    for proto in model.graph.node:
-        _convert_node(build, proto, values, opset_of(model))
-    output = values[model.graph.output[0].name]
-    if not isinstance(output, fx.Node):
-        raise RejectedModel("the output does not depend on the input")
-    build.graph.output(output)
-    return _network(build, model.graph.node, inputs[0].name, model.graph.output[0].name)
+    plain = normalise(model)
+    stored = stored_tensors(model)
+    translation = translate(plain, stored, examples, batch)
+    return _network(translation, plain)
 
 
-def stored_tensors(model: ModelProto) -> dict[str, TensorProto]:
-    """Tensors kept in the file by the name that nodes use: initializers and Constant nodes."""
-    constants = {
-        node.output[0]: a.t
-        for node in model.graph.node
-        if node.op_type == "Constant"
-        for a in node.attribute
-        if a.name == "value"
-    }
-    return {t.name: t for t in model.graph.initializer} | constants
+@dataclass(frozen=True)
+class Translation:
+    """A graph in torch: what was built, and the values of its outputs."""
+
+    build: Builder
+    outputs: Sequence[fx.Node]
+
+    def module(self) -> fx.GraphModule:
+        """forward(*inputs) -> an output, or a tuple of them where there are several."""
+        self.build.graph.output(self.outputs[0] if len(self.outputs) == 1 else tuple(self.outputs))
+        module = fx.GraphModule(self.build.root, self.build.graph)
+        module.graph.lint()
+        return module
 
 
-def _convert_node(build: Builder, proto: NodeProto, values: dict[str, Value], opset: int) -> None:
-    inputs = [_value(build, values, proto, name) for name in proto.input]
-    node = Node(proto, inputs, opset)
+def translate(
+    model: ModelProto, stored: Mapping[str, TensorProto], examples: Mapping[str, Tensor], batch: int | None = None
+) -> Translation:
+    """Every node of the graph converted. Args: stored: tensors that may become parameters.
+
+    Raises: UnsupportedOperator: a node cannot be converted.
+    """
+    literal = literal_shapes(model) if batch is not None else {}
+    return _Reader(Builder(stored, literal, batch), opset_of(model)).read(model.graph, examples)
+
+
+class _Reader:
+    """Walks through a graph, and the graphs inside it."""
+
+    def __init__(self, build: Builder, opset: int) -> None:
+        self.build, self.opset = build, opset
+        self.values: dict[str, Value] = {}
+        self.tensors: dict[str, TensorProto] = {}  # not read before they are asked for
+        build.inline = self._inline
+
+    def read(self, graph: GraphProto, examples: Mapping[str, Tensor]) -> Translation:
+        for i, port in enumerate(inputs_of(graph)):
+            node = self.build.graph.placeholder(f"input_{i}")
+            self.values[port.name] = node
+            if port.name in examples:
+                self.build.probe.feed(node, examples[port.name])
+        outputs = self._inline(graph)
+        known = [self.build.constant(v) if isinstance(v, Tensor) else v for v in outputs]
+        return Translation(self.build, [v for v in known if isinstance(v, fx.Node)])
+
+    def _inline(self, graph: GraphProto) -> tuple[Value, ...]:
+        self.tensors |= {t.name: t for t in graph.initializer}
+        for proto in graph.node:
+            self._convert(proto)
+        return tuple(self._value(port.name, f"output {port.name!r}") for port in graph.output)
+
+    def _convert(self, proto: NodeProto) -> None:
+        where = f"{proto.op_type} {proto.name or ', '.join(proto.output)!r}"
+        inputs = [self._value(name, where) for name in proto.input]
+        if proto.op_type not in CONVERTERS:
+            raise UnsupportedOperator(f"{where}: this operator is not supported")
+        node = Node(proto, inputs, self.opset)
+        result = _applied(self.build, node)
+        results = result if isinstance(result, tuple) else (result,)
+        self.values.update((k, v) for k, v in zip(node.output_names, results, strict=False) if k)
+        self._trace(node, proto, results)
+
+    def _trace(self, node: Node, proto: NodeProto, results: Sequence[Value]) -> None:
+        """Which stored tensors the results are, and which of those read are more than parameters."""
+        if node.op == "Constant" and node.output_names[0] in self.build.tensors:
+            self._origin(node.output_names[0])
+            return
+        origins = [self.build.origins.get(name) for name in node.input_names]
+        if node.op in MOVES and origins[0] is not None and all(isinstance(r, Tensor) for r in results):
+            for i, name in enumerate(node.output_names):
+                moves = () if node.op in RETYPES else (_move(self.build, node, i),)
+                self.build.origins[name] = origins[0].moved(*moves)
+            return
+        if node.op not in DESCRIBES:
+            read = (o.tensor for i, o in enumerate(origins) if o is not None and i not in node.trained)
+            self.build.fixed.update(read)
+
+    def _value(self, name: str, where: str) -> Value:
+        if not name:
+            return None
+        if name not in self.values and name in self.tensors:
+            self.values[name] = values_of(self.tensors[name])
+            self._origin(name)
+        if name not in self.values:
+            raise UnsupportedOperator(f"{where} reads {name!r}, an output that is not supported")
+        return self.values[name]
+
+    def _origin(self, name: str) -> None:
+        if name in self.build.tensors:
+            self.build.origins[name] = Source(name, tuple(self.build.tensors[name].dims))
+
+
+def _applied(build: Builder, node: Node) -> Any:
     try:
-        result = CONVERTERS[node.op](build, node)
-    except UnsupportedOperator:
-        raise
+        return CONVERTERS[node.op](build, node)
+    except UnsupportedOperator as error:
+        raise error if node.op in str(error) else node.unsupported(str(error)) from error
     except Exception as error:  # whatever torch makes of a form that nobody thought of
         if is_out_of_memory(error):
             raise
-        raise node.unsupported(f"this form is not supported ({error})") from error
-    results = result if isinstance(result, tuple) else (result,)
-    values.update(zip(node.output_names, results, strict=False))
+        raise node.unsupported(f"this form is not supported ({str(error)[:200]})") from error
 
 
-def _value(build: Builder, values: dict[str, Value], proto: NodeProto, name: str) -> Value:
-    if not name:
-        return None
-    if name not in values and name not in build.tensors:
-        raise UnsupportedOperator(f"{proto.op_type} {proto.name!r} reads {name!r}, an output that is not supported")
-    if name not in values:
-        try:
-            values[name] = build.values(name)
-        except TypeError as error:  # bfloat16 and others that NumPy knows and torch does not take from it
-            kind = TensorProto.DataType.Name(build.tensors[name].data_type).lower()
-            raise UnsupportedOperator(f"tensor {name!r}: element type {kind} is not supported") from error
-    return values[name]
+def _move(build: Builder, node: Node, output: int) -> Move:
+    """What this node does to its first input, for any tensor of that shape."""
+
+    def move(stored: Tensor) -> Tensor:
+        result = CONVERTERS[node.op](build, node.with_input(0, stored))
+        return result[output] if isinstance(result, tuple) else result
+
+    return move
 
 
-def _network(build: Builder, nodes: Iterable[NodeProto], input: str, output: str) -> Network:
-    module = fx.GraphModule(build.root, build.graph)
-    module.graph.lint()
+def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
+    """Inputs that are to be fed: not those that have an initializer as their default."""
+    stored = {t.name for t in graph.initializer}
+    return [i for i in graph.input if i.name not in stored]
+
+
+def stored_tensors(model: ModelProto) -> dict[str, TensorProto]:
+    """Tensors kept in the file by the name that nodes use: initializers and Constant nodes, of inner graphs too."""
+    found: dict[str, TensorProto] = {}
+    for graph in graphs_of(model.graph):
+        found |= {t.name: t for t in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    return found
+
+
+def _network(translation: Translation, plain: ModelProto) -> Network:
+    build, module = translation.build, translation.module()
+    if not any(port in {n.name for n in module.graph.nodes if n.users} for port in _placeholders(module)):
+        raise RejectedModel("the outputs do not depend on the inputs")
     names = {id(p): n for n, p in module.named_parameters()}
-    sources = {
-        names[id(p)]: Source(tensor, transposed)
-        for tensor, (transposed, p) in build.parameters.items()
-        if id(p) in names
-    }
-    layers, owners = _layers(build, module)
+    for name, source in {names[i]: s for i, s in build.sources.items() if i in names}.items():
+        if source.tensor in build.fixed:  # it is used otherwise too: the rest of the graph reads it as it is
+            module.get_parameter(name).requires_grad_(False)
+            build.prunable.pop(name, None)
+    layers = _layers(build, module)
     if not layers:
         raise RejectedModel("the model has no convolution or dense layer with weights of its own: nothing to prune")
-    weights = {k: f"{owner}.weight" for k, owner in owners.items()}
-    biases = {k: build.bias_of[owner] for k, owner in owners.items() if owner in build.bias_of}
-    gives: dict[str, Gives] = {output: _gives(nodes, output)}
-    return Network(module, layers, weights, biases, sources | build.sources, (input,), (output,), gives)
+    sources = {names[i]: s for i, s in build.sources.items() if i in names} | build.buffers
+    outputs = tuple(port.name for port in plain.graph.output)
+    return Network(
+        module=module,
+        layers=dict(layers.values()),
+        weights={name: parameter for parameter, (name, _) in layers.items()},
+        biases={
+            name: build.bias_of[parameter] for parameter, (name, _) in layers.items() if parameter in build.bias_of
+        },
+        sources=sources,
+        inputs=tuple(port.name for port in inputs_of(plain.graph)),
+        outputs=outputs,
+        gives={name: _gives(plain.graph.node, name) for name in outputs},
+    )
 
 
-def _layers(build: Builder, module: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:
-    """Layers by name, and the module of each; a shared weight is pruned once."""
-    layers: dict[str, Layer] = {}
-    owners: dict[str, str] = {}
-    seen: set[str] = set()
-    for child, (tensor, node_name) in build.layer_of.items():
-        if tensor in seen:
-            continue
-        seen.add(tensor)
-        name = _layer_name(tensor, node_name)
-        while name in layers:
+def _placeholders(module: fx.GraphModule) -> list[str]:
+    return [n.name for n in module.graph.nodes if n.op == "placeholder"]
+
+
+def _layers(build: Builder, module: nn.Module) -> dict[str, tuple[str, Layer]]:
+    """By the name of the parameter: the layer's name, and the layer."""
+    found: dict[str, tuple[str, Layer]] = {}
+    taken: set[str] = set()
+    for parameter, prunable in build.prunable.items():
+        name = _layer_name(prunable.source.tensor, prunable.node)
+        while name in taken:
             name += "'"
-        layers[name] = _layer(name, tensor, module.get_submodule(child).get_parameter("weight"))
-        owners[name] = child
-    return layers, owners
+        taken.add(name)
+        weight = module.get_parameter(parameter)
+        found[parameter] = name, _layer(name, prunable.source.tensor, prunable.kind, weight)
+    return found
 
 
-def _layer(name: str, tensor: str, weight: Tensor) -> Layer:
+def _layer(name: str, tensor: str, kind: str, weight: Tensor) -> Layer:
     return Layer(
         name=name,
         weight=tensor,
-        kind="dense" if weight.dim() == 2 else "conv",
+        kind=kind,
         shape=tuple(weight.shape),
         weights=weight.numel(),
         zeros_share=float((weight == 0).float().mean()),

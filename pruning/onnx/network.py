@@ -1,23 +1,52 @@
 """The trainable network that an ONNX graph becomes."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pruning.analysis import Layer
 
 Gives = Literal["logits", "probabilities", "log_probabilities"]
+Move = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a parameter or buffer came from in the ONNX graph, to be written back there."""
+    """Which elements of a stored tensor a parameter holds.
+
+    moves: what turns the stored tensor, of this shape, into the parameter: transpositions, reshapes, slices.
+    """
 
     tensor: str
-    transposed: bool = False
+    shape: tuple[int, ...]
+    moves: tuple[Move, ...] = ()
+
+    def moved(self, *moves: Move) -> "Source":
+        """The same elements moved further."""
+        return Source(self.tensor, self.shape, (*self.moves, *moves))
+
+    def read(self, stored: Tensor) -> Tensor:
+        """The parameter's values out of the stored tensor's."""
+        for move in self.moves:
+            stored = move(stored)
+        return stored
+
+    def index(self) -> Tensor:
+        """(as the parameter) the place of each element in the flattened stored tensor."""
+        return self.read(torch.arange(math.prod(self.shape), dtype=torch.int32).reshape(self.shape))
+
+    def write(self, stored: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The stored tensor with the parameter's values in their places."""
+        if not self.moves:
+            return values.reshape(stored.shape)
+        result = stored.astype(values.dtype).reshape(-1)
+        result[self.index().numpy().reshape(-1)] = values.reshape(-1)
+        return result.reshape(stored.shape)
 
 
 @dataclass
@@ -30,6 +59,7 @@ class Network:
     weights, biases: names of the parameters of each layer, as in module.named_parameters(); not all have a bias.
     sources: every parameter and buffer that training may change.
     gives: what each output is; a loss must know whether a Softmax was applied.
+    frame: examples that one pass must have; 0: one, without a batch axis; None: any number.
     """
 
     module: nn.Module
@@ -40,11 +70,26 @@ class Network:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     gives: Mapping[str, Gives]
+    frame: int | None = None
 
     def __call__(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every output by name, for a batch of every input by name; in the module's present mode."""
-        found = self.module(*(x[name] for name in self.inputs))
-        return dict(zip(self.outputs, found if isinstance(found, tuple) else (found,), strict=True))
+        ordered = [x[name] for name in self.inputs]
+        found = self._pass(ordered) if self.frame is None else self._in_pieces(ordered, self.frame)
+        return dict(zip(self.outputs, found, strict=True))
+
+    def _pass(self, x: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        found = self.module(*x)
+        return found if isinstance(found, tuple) else (found,)
+
+    def _in_pieces(self, x: Sequence[Tensor], size: int) -> tuple[Tensor, ...]:
+        if size == 0:
+            each = [self._pass(example) for example in zip(*x, strict=True)]
+            return tuple(torch.stack(parts) for parts in zip(*each, strict=True))
+        n = len(x[0])
+        whole = [torch.cat([v, v[-1:].expand(-n % size, *v.shape[1:])]) for v in x]
+        found = [self._pass([v[i : i + size] for v in whole]) for i in range(0, n, size)]
+        return tuple(torch.cat(parts)[:n] for parts in zip(*found, strict=True))
 
     def to(self, device: torch.device) -> None:
         """Move to a device, with image weights in channels_last: twice as fast on the CPU at large batches."""

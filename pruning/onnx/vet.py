@@ -1,28 +1,36 @@
 """An upload is hostile until vetted: cheap rules first, each refusal says which one and what to do."""
 
 import math
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.errors import RejectedModel, UnsupportedOperator
 from pruning.frozen import Frozen
-from pruning.onnx.ops import CONVERTERS
+from pruning.onnx.ops import COMPOSITES, CONVERTERS
 
-FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}
+STANDARD = ("", "ai.onnx")
+FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+LARGE = 1024  # elements from which on an initializer's values say nothing about shapes
+NEST = {"If"}  # operators whose inner graphs are taken
 
 
 class Limits(Frozen):
     """What a model may be at most."""
 
     bytes: int = 2_000_000_000
-    oldest_opset: int = 7
+    oldest_opset: int = 1
     newest_opset: int = 26
     newest_ir: int = 13
     nodes: int = 50_000
+    depth: int = 8
     elements: int = 2**31
+    inferred_elements: int = 2**30
     rank: int = 16
+    length_of_name: int = 4096
 
 
 def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
@@ -35,27 +43,33 @@ def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
     if len(content) > limits.bytes:
         raise RejectedModel(f"the file has {len(content):,} bytes; at most {limits.bytes:,} are taken")
     model = _parse(content)
-    _check_version(model, limits)
-    _check_structure(model, limits)
-    for tensor in tensors_of(model.graph):
-        _check_tensor(tensor, limits)
-    _check_with_onnx(model)
+    try:
+        _check_counts(model, limits)
+        _check_structure(model, limits)
+        _check_version(model, limits)
+        _check_tensors(model, limits, _check_form)
+        _check_with_onnx(model)
+        _check_shapes(model, limits)
+        _check_tensors(model, limits, _check_finite)
+    except UnicodeDecodeError as error:
+        raise RejectedModel("a name in the file is not text (UTF-8); export the model again") from error
     return model
 
 
-def tensors_of(graph: GraphProto) -> list[TensorProto]:
-    """Initializers, and the tensors inside attributes (Constant nodes among them)."""
-    attributes = [a for node in graph.node for a in node.attribute]
-    return [
-        *graph.initializer,
-        *(a.t for a in attributes if a.HasField("t")),
-        *(t for a in attributes for t in a.tensors),
-    ]
+def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph, and the graphs inside its nodes."""
+    yield graph
+    for node in graph.node:
+        yield from (inner for inside in _graphs_in(node) for inner in graphs_of(inside))
 
 
 def opset_of(model: ModelProto) -> int:
     """Version of the default operator set."""
-    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    return max((o.version for o in model.opset_import if o.domain in STANDARD), default=0)
+
+
+def _graphs_in(node: NodeProto) -> list[GraphProto]:
+    return [g for a in node.attribute for g in ([a.g] if a.HasField("g") else a.graphs)]
 
 
 def _parse(content: bytes) -> ModelProto:
@@ -70,64 +84,153 @@ def _parse(content: bytes) -> ModelProto:
     return model
 
 
+def _check_counts(model: ModelProto, limits: Limits) -> None:
+    """Before anything walks through them."""
+    if _depth(model.graph) > limits.depth or any(_depth(f) > limits.depth for f in model.functions):
+        raise RejectedModel(f"graphs inside graphs more than {limits.depth} deep are not taken; export a flat graph")
+    graphs = list(graphs_of(model.graph))
+    counts = {
+        "operators": sum(len(g.node) for g in graphs) + sum(len(f.node) for f in model.functions),
+        "initializers": sum(len(g.initializer) for g in graphs),
+        "functions": len(model.functions),
+        "inputs and outputs": len(model.graph.input) + len(model.graph.output),
+    }
+    for what, number in counts.items():
+        if number > limits.nodes:
+            raise RejectedModel(f"{number:,} {what}; at most {limits.nodes:,} are taken")
+
+
+def _depth(graph: GraphProto | FunctionProto) -> int:
+    """How deep graphs stand inside each other; without recursion, for the file may be made to exhaust it."""
+    level, depth = [graph], 0
+    while level:
+        level, depth = [g for outer in level for node in outer.node for g in _graphs_in(node)], depth + 1
+    return depth
+
+
+def _check_structure(model: ModelProto, limits: Limits) -> None:
+    if model.training_info:
+        raise RejectedModel("training graphs are not taken; export a plain inference graph")
+    functions = {(f.domain, f.name): f for f in model.functions}
+    _check_functions(model, functions, limits)
+    if any(g.sparse_initializer for g in graphs_of(model.graph)):
+        raise RejectedModel("sparse initializers are not taken; export with dense weights")
+    bodies = [*graphs_of(model.graph), *model.functions]
+    for node in (n for body in bodies for n in body.node):
+        if (node.domain, node.op_type) not in functions:
+            _check_node(node, limits)
+
+
+def _check_node(node: NodeProto, limits: Limits) -> None:
+    where = _where(node)
+    if node.domain not in STANDARD:
+        raise UnsupportedOperator(
+            f"{where}: domain {node.domain[:100]!r} is not taken; export standard ONNX operators only"
+        )
+    if _graphs_in(node) and node.op_type not in NEST:
+        raise UnsupportedOperator(f"{where}: control flow is not taken; export the model without Loop or Scan")
+    if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in node.attribute):
+        raise UnsupportedOperator(f"{where}: sparse tensors are not taken; export with dense weights")
+    if node.op_type not in CONVERTERS and node.op_type not in COMPOSITES:
+        raise UnsupportedOperator(f"{where}: this operator is not supported")
+    if max(map(len, (*node.input, *node.output, node.name)), default=0) > limits.length_of_name:
+        raise RejectedModel(f"{where}: a name is longer than {limits.length_of_name:,} characters")
+
+
+def _where(node: NodeProto) -> str:
+    return f"{node.op_type[:100]} {(node.name or ', '.join(node.output))[:100]!r}"
+
+
+def _check_functions(model: ModelProto, functions: dict[tuple[str, str], FunctionProto], limits: Limits) -> None:
+    """How large the graph becomes when they are put in their places is known without doing it."""
+    if any(f.domain in STANDARD for f in model.functions) or len(functions) != len(model.functions):
+        raise RejectedModel("a model-local function bears the name of a standard operator, or of another function")
+    sizes: dict[tuple[str, str], int] = {}
+    for name in functions:
+        _size(name, functions, sizes, ())
+    total = sum(sizes.get((n.domain, n.op_type), 1) for g in graphs_of(model.graph) for n in g.node)
+    if total > limits.nodes:
+        raise RejectedModel(
+            f"with its functions in their places the graph has {total:,} operators; at most {limits.nodes:,} are taken"
+        )
+
+
+def _size(
+    name: tuple[str, str],
+    functions: dict[tuple[str, str], FunctionProto],
+    sizes: dict[tuple[str, str], int],
+    above: tuple[tuple[str, str], ...],
+) -> int:
+    if name in above or len(above) > 100:
+        raise RejectedModel(f"function {name[1][:100]!r} calls itself, or calls go too deep; export a flat graph")
+    if name not in sizes:
+        if any(_graphs_in(node) for node in functions[name].node):
+            raise RejectedModel(f"function {name[1][:100]!r} holds control flow, which is not taken")
+        calls = ((n.domain, n.op_type) for n in functions[name].node)
+        sizes[name] = sum(_size(c, functions, sizes, (*above, name)) if c in functions else 1 for c in calls)
+    return sizes[name]
+
+
 def _check_version(model: ModelProto, limits: Limits) -> None:
+    domains = Counter("" if o.domain in STANDARD else o.domain for o in model.opset_import)
+    if any(n > 1 for n in domains.values()):
+        raise RejectedModel("an operator set is imported twice; export the model again")
     opset = opset_of(model)
     if not limits.oldest_opset <= opset <= limits.newest_opset:
         raise RejectedModel(
             f"opset {opset}: only {limits.oldest_opset} to {limits.newest_opset} are taken; export with opset 17"
         )
-    if model.ir_version > limits.newest_ir:
+    if not 0 < model.ir_version <= limits.newest_ir:
         raise RejectedModel(f"IR version {model.ir_version}: at most {limits.newest_ir} is taken; export with opset 17")
 
 
-def _check_structure(model: ModelProto, limits: Limits) -> None:
-    if model.functions or model.training_info:
-        raise RejectedModel("model-local functions and training graphs are not taken; export a plain inference graph")
-    for what, number in {"operators": len(model.graph.node), "initializers": len(model.graph.initializer)}.items():
-        if number > limits.nodes:
-            raise RejectedModel(f"{number:,} {what}; at most {limits.nodes:,} are taken")
-    if model.graph.sparse_initializer:
-        raise RejectedModel("sparse initializers are not taken; export with dense weights")
-    for node in model.graph.node:
-        where = f"{node.op_type} {node.name or ', '.join(node.output)!r}"
-        if node.domain not in ("", "ai.onnx"):
-            raise UnsupportedOperator(
-                f"{where}: domain {node.domain!r} is not taken; export standard ONNX operators only"
-            )
-        if any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
-            raise UnsupportedOperator(f"{where}: control flow is not taken; export the model without If, Loop or Scan")
-        if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in node.attribute):
-            raise UnsupportedOperator(f"{where}: sparse tensors are not taken; export with dense weights")
-        if node.op_type not in CONVERTERS:
-            raise UnsupportedOperator(f"{where}: this operator is not supported")
+def _check_tensors(model: ModelProto, limits: Limits, check: Callable[[TensorProto, str, Limits], None]) -> None:
+    bodies = [*graphs_of(model.graph), *model.functions]
+    for tensor in (t for g in graphs_of(model.graph) for t in g.initializer):
+        check(tensor, f"tensor {tensor.name[:100]!r}", limits)
+    for node in (n for body in bodies for n in body.node):
+        for attribute in node.attribute:
+            for tensor in [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]:
+                check(tensor, f"tensor {tensor.name[:100]!r} of {_where(node)}", limits)
 
 
-def _check_tensor(tensor: TensorProto, limits: Limits) -> None:
-    name = f"tensor {tensor.name!r}"
+def _check_form(tensor: TensorProto, name: str, limits: Limits) -> None:
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise RejectedModel(f"{name} is kept in another file; save the model as one file (save_as_external_data=False)")
-    elements = math.prod(tensor.dims)
-    if any(d < 0 for d in tensor.dims) or elements > limits.elements or len(tensor.dims) > limits.rank:
-        raise RejectedModel(f"{name}: dimensions {list(tensor.dims)} are not taken")
+    if len(tensor.dims) > limits.rank or any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > limits.elements:
+        raise RejectedModel(f"{name}: dimensions {list(tensor.dims)[: limits.rank]} are not taken")
     if tensor.data_type not in helper.get_all_tensor_dtypes() or tensor.data_type == TensorProto.STRING:
         raise RejectedModel(f"{name}: element type {tensor.data_type} is not taken")
-    if not tensor.raw_data and elements == 0:
+    if tensor.HasField("segment"):
+        raise RejectedModel(f"{name} is a segment of a larger tensor; save the model as one file")
+    _check_filled(tensor, name)
+
+
+def _check_filled(tensor: TensorProto, name: str) -> None:
+    """Its values are as many as its dimensions say; nothing is decoded for that."""
+    elements = math.prod(tensor.dims)
+    bits = 4 if "INT4" in TensorProto.DataType.Name(tensor.data_type) else 0
+    size = elements * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    if tensor.HasField("raw_data"):
+        if len(tensor.raw_data) != size and not bits:
+            raise RejectedModel(
+                f"{name}: {len(tensor.raw_data)} bytes do not fill dimensions {list(tensor.dims)}; export again"
+            )
         return
-    size = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    if tensor.raw_data and len(tensor.raw_data) != elements * size:
-        raise RejectedModel(
-            f"{name}: {len(tensor.raw_data)} bytes do not fill dimensions {list(tensor.dims)}; export again"
-        )
-    if tensor.data_type in FLOATS:
-        _check_finite(tensor, name)
+    field = helper.tensor_dtype_to_field(tensor.data_type)
+    parts = 2 if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) else 1
+    if len(getattr(tensor, field)) != elements * parts and not bits:
+        raise RejectedModel(f"{name}: its values do not fill dimensions {list(tensor.dims)}; export again")
 
 
-def _check_finite(tensor: TensorProto, name: str) -> None:
-    try:
-        values = numpy_helper.to_array(tensor)
-    except ValueError as error:
-        raise RejectedModel(f"{name}: its values do not fill dimensions {list(tensor.dims)}; export again") from error
-    if not np.isfinite(values).all():
+def _check_finite(tensor: TensorProto, name: str, _: Limits) -> None:
+    if tensor.data_type not in FLOATS:
+        return
+    values = numpy_helper.to_array(tensor)
+    if tensor.data_type == TensorProto.BFLOAT16:
+        values = values.astype(np.float32)
+    # masks of attention are made of infinities, in single numbers or small tables: a weight is never
+    if np.isnan(values).any() or (values.size > 1 and np.isposinf(values).any()):
         raise RejectedModel(f"{name} holds NaN or infinite values; the model was not trained to an end")
 
 
@@ -135,5 +238,42 @@ def _check_with_onnx(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # the checker raises ValidationError, and RuntimeError from its C++ side
-        first = str(error).strip().split("\n")[0][:300]
-        raise RejectedModel(f"the ONNX checker refuses the file: {first}") from error
+        raise RejectedModel(f"the ONNX checker refuses the file: {_first_line(error)}") from error
+
+
+def _check_shapes(model: ModelProto, limits: Limits) -> None:
+    """Shapes are inferred without computing values: a small file can ask for terabytes otherwise."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(skeleton(model)).graph
+    except Exception as error:  # InferenceError, and RuntimeError from the C++ side
+        raise RejectedModel(f"the shapes of the graph do not fit together: {_first_line(error)}") from error
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        if any(d < 0 for d in dims) or math.prod(d for d in dims if d) > limits.inferred_elements:
+            raise RejectedModel(
+                f"value {value.name[:100]!r} would have dimensions {dims[: limits.rank]}; "
+                f"at most {limits.inferred_elements:,} elements are taken"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:300]
+
+
+def skeleton(model: ModelProto) -> ModelProto:
+    """The model with its large initializers turned into inputs: quick to copy, and enough for shapes."""
+    result = ModelProto(ir_version=max(model.ir_version, 4))
+    result.opset_import.extend(model.opset_import)
+    result.functions.extend(model.functions)
+    inputs = {i.name for i in model.graph.input}
+    result.graph.name = model.graph.name
+    result.graph.node.extend(model.graph.node)
+    result.graph.input.extend(model.graph.input)
+    result.graph.output.extend(model.graph.output)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= LARGE:
+            result.graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            shape = [int(d) for d in tensor.dims]
+            result.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, shape))
+    return result

@@ -1,7 +1,7 @@
 """Trained weights back into the user's own graph: nodes, names, opset and metadata stay."""
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.network import Network
@@ -15,9 +15,14 @@ def write_back(model: ModelProto, network: Network) -> ModelProto:
     state = network.module.state_dict()
     for name, source in network.sources.items():
         values = state[name].detach().cpu().contiguous().numpy()
-        values = values.T if source.transposed else values
-        _set_values(tensors[source.tensor], values)
+        tensor = tensors[source.tensor]
+        _set_values(tensor, source.write(_present(tensor, source.moves), values))
     return result
+
+
+def _present(tensor: TensorProto, moves: tuple[object, ...]) -> np.ndarray:
+    """What the file holds now: needed where only some of a tensor's elements are written."""
+    return numpy_helper.to_array(tensor) if moves else np.empty(tuple(tensor.dims), dtype=np.float32)
 
 
 def _set_values(tensor: TensorProto, values: np.ndarray) -> None:

@@ -1,54 +1,130 @@
-"""Add, Sub, Mul, Div."""
+"""Arithmetic: of one value, of two, of any number of them."""
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from pruning.onnx.build import Builder, Node, Value
 
 BIASED = ("Conv", "MatMul", "Gemm")
+Converter = Callable[[Builder, Node], Any]
+
+
+def pointwise(function: Callable[..., Tensor]) -> Converter:
+    """A converter of an operator that is one torch function of its inputs."""
+
+    def convert(build: Builder, node: Node) -> Any:
+        return build.call(function, *node.inputs)
+
+    return convert
+
+
+def variadic(function: Callable[[Tensor, Tensor], Tensor]) -> Converter:
+    """A converter of an operator that folds any number of inputs."""
+
+    def convert(build: Builder, node: Node) -> Any:
+        return reduce(lambda a, b: build.call(function, a, b), node.inputs)
+
+    return convert
 
 
 def add(build: Builder, node: Node) -> Value:
-    """Add; a stored vector added to a layer's output is its bias, and is trained."""
-    bias = next((i for i in (0, 1) if _is_bias(build, node, i)), None)
-    if bias is None:
+    """A stored vector added to a layer's output is its bias, and is trained."""
+    side = next((i for i in (0, 1) if _layer_before(build, node, i) is not None), None)
+    parameter = None if side is None else build.weight(node, side)
+    if side is None or parameter is None:
         return build.call(torch.add, *node.inputs)
-    name = f"bias_{len(build.parameters)}"
-    build.root.register_parameter(name, build.weight(node, bias))
-    layer = str(getattr(node.input(1 - bias), "target", ""))
-    if layer in build.layer_of and _is_by_channel(build.root.get_submodule(layer), build.root.get_parameter(name)):
-        build.bias_of[layer] = name
-    return build.call(torch.add, node.input(1 - bias), build.graph.get_attr(name))
+    name = build.name_of(parameter)
+    weight = _layer_before(build, node, side) or ""
+    if _is_by_channel(build.root.get_parameter(weight), parameter):
+        build.bias_of.setdefault(weight, name)
+    return build.call(torch.add, node.input(1 - side), build.graph.get_attr(name))
 
 
-def sub(build: Builder, node: Node) -> Value:
-    """Sub."""
-    return build.call(torch.sub, *node.inputs)
+def _layer_before(build: Builder, node: Node, i: int) -> str | None:
+    """Name of the weight of the layer whose output meets the stored vector that is the i-th input."""
+    value, other = node.input(i), node.input(1 - i)
+    stored = isinstance(value, Tensor) and build.is_weight(node.input_names[i]) and value.numel() > 1
+    if not stored or not isinstance(other, fx.Node) or other.op != "call_module":
+        return None
+    weight = f"{other.target}.weight"
+    return weight if str(other.target).startswith(BIASED) and weight in build.prunable else None
 
 
-def mul(build: Builder, node: Node) -> Value:
-    """Mul."""
-    return build.call(torch.mul, *node.inputs)
-
-
-def div(build: Builder, node: Node) -> Value:
-    """Div; integers are divided towards zero, as ONNX does."""
-    return build.call(divide, *node.inputs)
-
-
-def divide(a: Tensor, b: Tensor) -> Tensor:
-    """A / b, truncated for integers."""
-    return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
-
-
-def _is_by_channel(layer: nn.Module, bias: Tensor) -> bool:
+def _is_by_channel(weight: Tensor, bias: Tensor) -> bool:
     """One value for each filter or neuron: (C, 1, 1) after a 2-D convolution, (out,) after a product."""
-    weight = layer.get_parameter("weight")
     axis = -1 if weight.dim() == 2 else 1 - weight.dim()
     return bias.dim() >= -axis and bias.shape[axis] == bias.numel() == weight.shape[0]
 
 
-def _is_bias(build: Builder, node: Node, i: int) -> bool:
-    name, other = node.input_names[i], node.input(1 - i)
-    from_layer = isinstance(other, fx.Node) and str(other.target).startswith(BIASED) and other.op == "call_module"
-    return from_layer and build.is_weight(name) and isinstance(node.input(i), Tensor) and node.inputs[i].numel() > 1  # type: ignore[union-attr]
+def divide(a: Tensor, b: Tensor) -> Tensor:
+    """A / b, truncated for integers."""
+    if a.is_floating_point():
+        return a / b
+    if not bool(b.all()):
+        raise ZeroDivisionError("integers are divided by zero")
+    return torch.div(a, b, rounding_mode="trunc")
+
+
+def power(a: Tensor, b: Tensor) -> Tensor:
+    """A ** b in the type of a."""
+    return torch.pow(a, b).to(a.dtype)
+
+
+def mod(build: Builder, node: Node) -> Any:
+    """fmod=0 has the sign of the divisor, fmod=1 that of the dividend."""
+    return build.call(torch.fmod if node.attribute("fmod", 0) else torch.remainder, *node.inputs)
+
+
+def mean(build: Builder, node: Node) -> Any:
+    total = reduce(lambda a, b: build.call(torch.add, a, b), node.inputs)
+    return build.call(torch.div, total, len(node.inputs))
+
+
+def bit_shift(build: Builder, node: Node) -> Any:
+    left = node.attribute("direction") == "LEFT"
+    return build.call(torch.bitwise_left_shift if left else torch.bitwise_right_shift, *node.inputs)
+
+
+UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "Abs": torch.abs,
+    "Acos": torch.acos,
+    "Acosh": torch.acosh,
+    "Asin": torch.asin,
+    "Asinh": torch.asinh,
+    "Atan": torch.atan,
+    "Atanh": torch.atanh,
+    "Ceil": torch.ceil,
+    "Cos": torch.cos,
+    "Cosh": torch.cosh,
+    "Det": torch.det,
+    "Exp": torch.exp,
+    "Floor": torch.floor,
+    "Log": torch.log,
+    "Neg": torch.neg,
+    "Reciprocal": torch.reciprocal,
+    "Round": torch.round,
+    "Sign": torch.sign,
+    "Sin": torch.sin,
+    "Sinh": torch.sinh,
+    "Sqrt": torch.sqrt,
+    "Tan": torch.tan,
+}
+
+CONVERTERS: dict[str, Converter] = {
+    **{op: pointwise(function) for op, function in UNARY.items()},
+    "Add": add,
+    "BitShift": bit_shift,
+    "Div": pointwise(divide),
+    "Max": variadic(torch.maximum),
+    "Mean": mean,
+    "Min": variadic(torch.minimum),
+    "Mod": mod,
+    "Mul": pointwise(torch.mul),
+    "Pow": pointwise(power),
+    "Sub": pointwise(torch.sub),
+    "Sum": variadic(torch.add),
+}

@@ -33,13 +33,21 @@ def pad_before(
 def pad_same(
     x: Tensor, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], lower: bool, fill: float
 ) -> Tensor:
+    """X with the padding of same_padding."""
+    begins, ends = same_padding(x.shape[2:], kernel, strides, dilations, lower)
+    return F.pad(x, reversed_pairs(begins, ends), "constant", fill)
+
+
+def same_padding(
+    sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], lower: bool
+) -> tuple[list[int], list[int]]:
     """Padding by which the output has ceil(input / stride) positions; the odd one goes to the end, or to the start."""
     begins, ends = [], []
-    for size, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True):
+    for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
         total = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
         begins.append(total - total // 2 if lower else total // 2)
         ends.append(total - begins[-1])
-    return F.pad(x, reversed_pairs(begins, ends), "constant", fill)
+    return begins, ends
 
 
 def reversed_pairs(begins: Sequence[int], ends: Sequence[int]) -> list[int]:

@@ -1,0 +1,44 @@
+"""One way to say things before a graph is converted: functions inlined, very old opsets raised, shapes known."""
+
+from onnx import ModelProto, inliner, shape_inference, version_converter
+
+from pruning.errors import RejectedModel, UnsupportedOperator
+from pruning.onnx.ops import COMPOSITES
+from pruning.onnx.vet import graphs_of, opset_of, skeleton
+
+OLDEST_CONVERTED = 7  # older operators have other forms, which the converters do not know
+
+
+def normalise(model: ModelProto) -> ModelProto:
+    """A model that computes the same with local functions in their places and opset 7 or later.
+
+    Stored tensors keep their names. Raises: RejectedModel: it cannot be brought to a newer opset.
+    """
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    present = {node.op_type for graph in graphs_of(model.graph) for node in graph.node} & set(COMPOSITES)
+    if present:
+        named = [("", op) for op in sorted(present)]
+        try:
+            model = inliner.inline_selected_functions(model, named, inline_schema_functions=True)
+        except Exception as error:  # the C++ side raises RuntimeError
+            raise UnsupportedOperator(f"{', '.join(sorted(present))}: this form is not supported") from error
+    if opset_of(model) < OLDEST_CONVERTED:
+        try:
+            model = version_converter.convert_version(model, OLDEST_CONVERTED + 1)
+        except Exception as error:  # the C++ side raises RuntimeError, and others
+            raise RejectedModel(
+                f"opset {opset_of(model)} cannot be raised ({str(error)[:200]}); export with opset 17"
+            ) from error
+    return model
+
+
+def literal_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of values that shape inference knows in full."""
+    inferred = shape_inference.infer_shapes(skeleton(model)).graph
+    found = {}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in dims):
+            found[value.name] = tuple(d.dim_value for d in dims)
+    return found
