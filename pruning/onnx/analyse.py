@@ -152,6 +152,10 @@ def _ports(model: ModelProto) -> list[Port]:
             raise RejectedModel(
                 f"input {port.name!r} is one number for all examples; make it a constant of the graph and export again"
             )
+    if single := [port.name for port in ports if port.is_single and not all(p.is_single for p in ports)]:
+        raise RejectedModel(
+            f"input {single[0]!r} has no batch axis, other inputs have one; give it one and export again"
+        )
     return ports
 
 

@@ -25,12 +25,23 @@ def normalise(model: ModelProto) -> ModelProto:
             raise UnsupportedOperator(f"{', '.join(sorted(present))}: this form is not supported") from error
     if opset_of(model) < OLDEST_CONVERTED:
         try:
-            model = version_converter.convert_version(model, OLDEST_CONVERTED + 1)
+            model = version_converter.convert_version(_with_known_dims(model), OLDEST_CONVERTED + 1)
         except Exception as error:  # the C++ side raises RuntimeError, and others
             raise RejectedModel(
                 f"opset {opset_of(model)} cannot be raised ({str(error)[:200]}); export with opset 17"
             ) from error
     return model
+
+
+def _with_known_dims(model: ModelProto) -> ModelProto:
+    """The version converter stops at symbolic dimensions; what it does depends on ranks alone."""
+    result = ModelProto()
+    result.CopyFrom(model)
+    for value in (*result.graph.input, *result.graph.output, *result.graph.value_info):
+        for d in value.type.tensor_type.shape.dim:
+            if not d.dim_value:
+                d.dim_value = 1
+    return result
 
 
 def literal_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:

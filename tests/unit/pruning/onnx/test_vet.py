@@ -36,13 +36,26 @@ def nan(model: ModelProto) -> None:
     tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
-def function(model: ModelProto) -> None:
-    model.functions.add(name="f", domain="d")
+def shadowing(model: ModelProto) -> None:
+    model.functions.add(name="Relu", domain="")
+
+
+def recursive(model: ModelProto) -> None:
+    model.functions.add(name="f", domain="d", output=["y"], input=["x"]).node.add(op_type="f", domain="d")
+
+
+def training(model: ModelProto) -> None:
+    model.training_info.add()
+
+
+def loop(model: ModelProto) -> None:
+    body = helper.make_graph([], "b", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["k"], "again", body=body))
 
 
 def subgraph(model: ModelProto) -> None:
     body = helper.make_graph([], "b", [], [])
-    model.graph.node.append(helper.make_node("If", ["r"], ["k"], "branch", then_branch=body, else_branch=body))
+    model.graph.node.append(helper.make_node("If", ["image"], ["k"], "branch", then_branch=body, else_branch=body))
 
 
 def domain(model: ModelProto) -> None:
@@ -72,7 +85,7 @@ def negative(model: ModelProto) -> None:
 
 
 def old(model: ModelProto) -> None:
-    model.opset_import[0].version = 6
+    model.opset_import[0].version = 0
 
 
 def new(model: ModelProto) -> None:
@@ -108,22 +121,25 @@ CASES = [
     (b"GIF89a, no model at all", "not an ONNX file"),
     (tiny_model().SerializeToString()[:-200], "not an ONNX file, or a truncated one"),
     (changed(external), "'conv1.weight' is kept in another file; save the model as one file"),
-    (changed(external_in_attribute), "'hidden' is kept in another file"),
+    (changed(external_in_attribute), "'hidden' of Constant 'const' is kept in another file"),
     (changed(nan), "'conv1.weight' holds NaN"),
-    (changed(function), "functions"),
-    (changed(subgraph), "If 'branch': control flow"),
+    (changed(shadowing), "bears the name of a standard operator"),
+    (changed(recursive), "function 'f' calls itself"),
+    (changed(training), "training graphs are not taken"),
+    (changed(loop), "Loop 'again': control flow is not taken"),
+    (changed(subgraph), "If 'branch'"),
     (changed(domain), "Relu 'relu': domain 'com.microsoft' is not taken"),
     (changed(unknown), "NonMaxSuppression 'relu': this operator is not supported"),
     (changed(short), "8 bytes do not fill dimensions"),
     (changed(short_typed), "do not fill dimensions"),
     (changed(huge), "dimensions"),
     (changed(negative), "dimensions"),
-    (changed(old), "opset 6: only 7 to 26 are taken; export with opset 17"),
+    (changed(old), "opset 0: only 1 to 26 are taken; export with opset 17"),
     (changed(new), "opset 27"),
     (changed(new_ir), "IR version 14"),
     (changed(sparse), "sparse initializers"),
     (changed(dangling), "checker"),
-    (changed(two_inputs), "2 inputs and 1 outputs"),
+    (changed(two_inputs), "input 'other' has no batch axis"),
     (changed(no_layers), "nothing to prune"),
 ]
 
