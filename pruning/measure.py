@@ -91,7 +91,8 @@ def session(content: bytes, threads: int = 0) -> ort.InferenceSession:
     except Exception as error:  # ONNX Runtime raises a dozen classes of its own, with no common base
         if is_out_of_memory(error):
             raise OutOfMemory from error
-        raise RejectedModel(f"ONNX Runtime does not load the file: {str(error).strip()[:300]}") from error
+        old = "; export with opset 17" if "NOT_IMPLEMENTED" in str(error) else ""
+        raise RejectedModel(f"ONNX Runtime does not load the file: {str(error).strip()[:300]}{old}") from error
 
 
 def run(s: ort.InferenceSession, x: Feeds) -> dict[str, np.ndarray]:

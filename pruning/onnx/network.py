@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -59,6 +59,7 @@ class Network:
     weights, biases: names of the parameters of each layer, as in module.named_parameters(); not all have a bias.
     sources: every parameter and buffer that training may change.
     gives: what each output is; a loss must know whether a Softmax was applied.
+    inserted: the BatchNorm that was put behind a convolution, by the convolution's name, see pruning.onnx.batchnorm.
     frame: examples that one pass must have; 0: one, without a batch axis; None: any number.
     """
 
@@ -71,6 +72,7 @@ class Network:
     outputs: tuple[str, ...]
     gives: Mapping[str, Gives]
     frame: int | None = None
+    inserted: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Every output by name, for a batch of every input by name; in the module's present mode."""
@@ -79,7 +81,7 @@ class Network:
         return dict(zip(self.outputs, found, strict=True))
 
     def _pass(self, x: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        found = self.module(*x)
+        found = nn.Module.__call__(self.module, *x)  # GraphModule's own call prints its source where one fails
         return found if isinstance(found, tuple) else (found,)
 
     def _in_pieces(self, x: Sequence[Tensor], size: int) -> tuple[Tensor, ...]:

@@ -33,6 +33,7 @@ def reshape(build: Builder, node: Node) -> Any:
     dims = [int(n) for n in target or ()] if isinstance(target, list) else [int(n) for n in target.flatten()]  # type: ignore[union-attr]
     if isinstance(x, fx.Node) and build.batch is not None:
         dims = freed(dims, build.static(node, 0), build.shape(node, 0), build.batch)
+        zero = zero and 0 in (node.inputs[1] if isinstance(node.input(1), Tensor) else [])
     if dims == [0, -1] and not zero:
         return build.call(to_matrix, x, 1)
     return build.call(to_shape, x, dims, zero)
@@ -142,12 +143,12 @@ def cut(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, ste
     """ONNX's Slice; a negative step walks backwards."""
     order = range(len(starts)) if axes is None else [int(a) for a in axes]
     for i, axis in enumerate(order):
-        step = 1 if steps is None else int(steps[i])
-        bounds = slice(int(starts[i]), int(ends[i]), step)
+        n, step = x.shape[axis], 1 if steps is None else int(steps[i])
         if step > 0:
-            x = x[(slice(None),) * (axis % x.dim()) + (bounds,)]
+            begin, end, _ = slice(int(starts[i]), int(ends[i]), step).indices(n)  # exporters write huge ends
+            x = x[(slice(None),) * (axis % x.dim()) + (slice(begin, end, step),)]
         else:
-            places = range(*_backwards(int(starts[i]), int(ends[i]), x.shape[axis]), step)
+            places = range(*_backwards(int(starts[i]), int(ends[i]), n), step)
             x = x.index_select(axis, torch.tensor(list(places), dtype=torch.int64, device=x.device))
     return x
 
