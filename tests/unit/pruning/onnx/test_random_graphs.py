@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,13 @@ from pruning.onnx.writeback import write_back
 
 EXAMPLES = 3
 LARGEST_RELATIVE = 1e-4
-SMALL = settings(derandomize=True, max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-Draw = Callable[[st.SearchStrategy], int]
+SMALL = settings(
+    derandomize=True,
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+Draw = Callable[[st.SearchStrategy], Any]
 
 
 @dataclass
@@ -34,7 +40,7 @@ class Sketch:
     weights: dict[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def one_of(self, *choices):
+    def one_of(self, *choices: Any) -> Any:
         return self.draw(st.sampled_from(choices))
 
     def number(self, least: int, most: int) -> int:
