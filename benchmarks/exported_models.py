@@ -1,4 +1,4 @@
-"""Nets as users write them, through both PyTorch exporters and back: is each taken, trained, written back?
+"""Nets as users write them, through both PyTorch exporters: whether each is taken, trained and written back.
 
 Usage: python -m benchmarks.exported_models [--folder DIR] [--nets NAME ...]
 The exported files are kept in the folder: a second run only imports them.

@@ -1,4 +1,4 @@
-"""Is a file taken, does its network train, and does the file written back compute what was trained?"""
+"""Whether a file is taken, its network trains, and the file written back computes what was trained."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -52,13 +52,13 @@ def judge(content: bytes, feeds: Feeds | None = None) -> Verdict:
         analysis, network = analyse(model)
     except RejectedModel as error:
         return Verdict("refused", str(error), seconds=round(time.perf_counter() - start, 3))
-    except Exception as error:  # noqa: BLE001: any other is a fault of ours, and a row of its own
+    except Exception as error:  # noqa: BLE001  # any other is a fault of ours, and a row of its own
         return Verdict("wrong", f"analysis: {_sentence(error)}", seconds=round(time.perf_counter() - start, 3))
     seconds = round(time.perf_counter() - start, 3)
     known = {"layers": len(analysis.layers), "weights": analysis.weights, "seconds": seconds}
     try:
         relative = _train_and_reopen(model, network, feeds or random_feeds(analysis.inputs))
-    except Exception as error:  # noqa: BLE001: as above
+    except Exception as error:  # noqa: BLE001  # as above
         return Verdict("wrong", f"training: {_sentence(error)}", **known)
     if isinstance(relative, str):
         return Verdict("wrong", relative, **known)

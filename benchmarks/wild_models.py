@@ -1,4 +1,4 @@
-"""ONNX files as they are met in the wild: is each taken, trained, written back?
+"""Files as they are met in the wild: whether each is taken, trained and written back.
 
 Usage: python -m benchmarks.wild_models
 """

@@ -71,9 +71,7 @@ NETS: dict[str, Net] = {
     "unet": Net(lambda: segmentation.UNet(upsample="transposed"), picture(3, 32)),
     "unet_resize": Net(lambda: segmentation.UNet(upsample="resize"), picture(3, 32)),
     "transformer": Net(sequences.Transformer, lambda n: steps(n, 16, 24)),
-    "transformer_masked": Net(
-        sequences.Transformer, lambda n: {**steps(n, 16, 24), "key_padding_mask": padded(n, 16)}
-    ),
+    "transformer_masked": Net(sequences.Transformer, lambda n: {**steps(n, 16, 24), "key_padding_mask": padded(n, 16)}),
     "bert": Net(
         lambda: sequences.Bert(TOKENS),
         lambda n: {**tokens(16)(n), "attention_mask": (~padded(n, 16)).long()},

@@ -38,7 +38,7 @@ def export_all(name: str, folder: Path) -> None:
         try:
             export(module, NETS[name], exporter, batch, folder / f"{name}-{form}.onnx")
             said[form] = round(time.perf_counter() - start, 2)
-        except Exception as error:  # noqa: BLE001: exporters raise what they like; it is their result
+        except Exception as error:  # noqa: BLE001  # exporters raise what they like; it is their result
             said[form] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     (folder / f"{name}.json").write_text(json.dumps(said))
 

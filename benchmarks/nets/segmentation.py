@@ -1,5 +1,6 @@
 """Nets that give a class to every pixel."""
 
+import itertools
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ class UNet(nn.Module):
         self.upsample = upsample
         widths = [width, 2 * width, 4 * width]
         self.down = nn.ModuleList(_twice(a, b) for a, b in zip([3, *widths], widths, strict=False))
-        self.up = nn.ModuleList(_up(upsample, b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(_up(upsample, b, a) for a, b in itertools.pairwise(widths))
         self.join = nn.ModuleList(_twice(2 * a, a) for a in widths[:-1])
         self.head = nn.Conv2d(width, classes, 1)
 

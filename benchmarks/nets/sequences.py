@@ -58,8 +58,7 @@ class BertLayer(nn.Module):
         """Args: x: (N, T, width); mask: (N, 1, 1, T), added to the scores."""
         n, t, width = x.shape
         q, k, v = (
-            f(x).view(n, t, self.heads, width // self.heads).transpose(1, 2)
-            for f in (self.query, self.key, self.value)
+            f(x).view(n, t, self.heads, width // self.heads).transpose(1, 2) for f in (self.query, self.key, self.value)
         )
         scores = q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + mask
         seen = (scores.softmax(-1) @ v).transpose(1, 2).reshape(n, t, width)

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ NO_SENTENCE = re.compile(r"Traceback|\bFile \"|frame #\d|0x[0-9a-fA-F]{6,}|objec
 class Outcome:
     """How a file ended: refused, taken, or what else it did.
 
-    peak_mb: by how much the resident memory rose.
+    where: the innermost line of ours in the way of what was raised; peak_mb: by how much the resident memory rose.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Outcome:
     said: str = ""
     seconds: float = 0.0
     peak_mb: float = 0.0
+    where: str = ""
 
 
 def try_all(names: list[str]) -> None:
@@ -63,16 +65,23 @@ def judge(name: str, content: bytes) -> Outcome:
     """Vet and analyse as the worker does, in this process."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.monotonic()
+    where = ""
     try:
         analyse(unshare(vet(content)))
         end, said = "taken", ""
     except RejectedModel as error:
-        said = str(error)
+        said, where = str(error), _where(error)
         end = "refused" if len(said) <= LONGEST_SENTENCE and not NO_SENTENCE.search(said) else "refused in no sentence"
     except BaseException as error:  # noqa: BLE001  # whatever it is, it is the finding
-        end, said = type(error).__name__, str(error)
+        end, said, where = type(error).__name__, str(error), _where(error)
     risen = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return Outcome(name, end, _short(said), round(time.monotonic() - start, 2), round(risen, 1))
+    return Outcome(name, end, _short(said), round(time.monotonic() - start, 2), round(risen, 1), where)
+
+
+def _where(error: BaseException) -> str:
+    """File and line: of its cause where it was raised from one."""
+    frames = [f for f in traceback.extract_tb((error.__cause__ or error).__traceback__) if "/pruning/" in f.filename]
+    return f"{frames[-1].filename.split('/pruning/')[-1]}:{frames[-1].lineno}" if frames else ""
 
 
 def _short(said: str) -> str:
