@@ -13,10 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+
+import onnx
 
 from benchmarks.fuzzing.target import HEADER, LARGEST, record
 from benchmarks.results import DATA, HOUSE, save
@@ -77,13 +80,21 @@ def main() -> None:
 
 
 def _seed(folder: Path) -> None:
-    """The tiny model, the small models among the data, the hostile corpus."""
-    for name in ("seeds", "corpus"):
+    """Seeds: the tiny model, the small models among the data, the hostile corpus.
+
+    Good models, for mutations to begin with: the first two, and the cases that onnx has for each operator.
+    """
+    models = [tiny_model().SerializeToString(), *_small(DATA.glob("models*/*.onnx"))]
+    cases = _small((Path(onnx.__file__).parent / "backend/test/data").glob("*/*/model.onnx"))
+    contents = {"corpus": [], "seeds": [*models, *(build() for build in HOSTILE.values())], "good": [*models, *cases]}
+    for name, found in contents.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-    contents = [tiny_model().SerializeToString(), *(build() for build in HOSTILE.values())]
-    contents += [p.read_bytes() for p in DATA.glob("models*/*.onnx") if p.stat().st_size < LARGEST_SEED]
-    for content in (c for c in contents if len(c) < LARGEST_SEED):
-        (folder / "seeds" / sha256(content).hexdigest()[:16]).write_bytes(content)
+        for content in (c for c in found if len(c) < LARGEST_SEED):
+            (folder / name / sha256(content).hexdigest()[:16]).write_bytes(content)
+
+
+def _small(paths: Iterable[Path]) -> list[bytes]:
+    return [path.read_bytes() for path in paths if path.stat().st_size < LARGEST_SEED]
 
 
 def _processes(folder: Path, seconds: int) -> list[Seen]:

@@ -1,7 +1,7 @@
 """A model made another at the level of its protobuf, so that what comes out still parses and goes deep."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, TensorProto, defs, helper, numpy_helper
@@ -39,13 +39,16 @@ OPERATORS = [*CONVERTERS, "If", "NonZero", "TopK"]
 MOST_NODES = 60
 
 
-def mutate(content: bytes, seed: int) -> bytes | None:
-    """Up to four mutations of a model; None where it does not parse, or cannot be written again."""
+def mutate(content: bytes, good: Sequence[bytes], seed: int) -> bytes | None:
+    """Up to four mutations of a model, or of one of the good ones; None where it does not parse, or cannot be written.
+
+    What was mutated before is mostly refused by the first rules: beginning anew goes deeper.
+    """
     rng = random.Random(seed)
     model = ModelProto()
     try:
-        model.ParseFromString(content)
-        for _ in range(rng.randint(1, 4)):
+        model.ParseFromString(rng.choice(good) if rng.random() < 0.5 else content)
+        for _ in range(rng.choice((1, 1, 2, 4))):
             rng.choice(MUTATIONS)(rng, model)
         return model.SerializeToString()
     except Exception:  # noqa: BLE001  # protobuf and its setters, on fields that hold nonsense already

@@ -35,6 +35,8 @@ def fuzz(folder: Path, seconds: int) -> None:
     with (folder / "at").open("r+b") as file:
         shown = mmap(file.fileno(), 0)
 
+    good = [path.read_bytes() for path in sorted((folder / "good").iterdir())]
+
     def test(content: bytes) -> None:
         executions, taken, deep, _ = HEADER.unpack_from(shown)
         HEADER.pack_into(shown, 0, executions + 1, taken, deep, len(content))
@@ -46,13 +48,15 @@ def fuzz(folder: Path, seconds: int) -> None:
             record(folder, outcome.end, outcome.said, outcome.where, content)
 
     def mutator(content: bytes, most: int, seed: int) -> bytes:
-        changed = mutate(content, seed) if seed % 5 else None
+        changed = mutate(content, good, seed) if seed % 5 else None
         return changed if changed and len(changed) <= most else atheris.Mutate(content, most)
 
     # its own handlers would hide which signal it was
     handlers = [f"-handle_{s}=0" for s in ("abrt", "bus", "fpe", "ill", "int", "segv", "term", "xfsz")]
+    limits = [f"-max_total_time={seconds}", f"-max_len={LARGEST}", "-timeout=100000", "-rss_limit_mb=0"]
+    options = [*limits, *handlers, "-detect_leaks=0", f"-artifact_prefix={folder}/"]
     folders = [str(folder / "corpus"), str(folder / "seeds")]
-    atheris.Setup([sys.argv[0], *limits, *handlers, "-detect_leaks=0", *folders], test, custom_mutator=mutator)
+    atheris.Setup([sys.argv[0], *options, *folders], test, custom_mutator=mutator)
     atheris.Fuzz()
 
 
