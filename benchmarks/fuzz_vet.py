@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-import onnx
+from onnx.backend.test.case.node import collect_testcases
 
 from benchmarks.fuzzing.target import HEADER, LARGEST, record
 from benchmarks.results import DATA, HOUSE, save
@@ -82,15 +83,26 @@ def main() -> None:
 def _seed(folder: Path) -> None:
     """Seeds: the tiny model, the small models among the data, the hostile corpus.
 
-    Good models, for mutations to begin with: the first two, and the cases that onnx has for each operator.
+    Good models, for mutations to begin with: the first two; and the cases that onnx has for each operator.
     """
     models = [tiny_model().SerializeToString(), *_small(DATA.glob("models*/*.onnx"))]
-    cases = _small((Path(onnx.__file__).parent / "backend/test/data").glob("*/*/model.onnx"))
-    contents = {"corpus": [], "seeds": [*models, *(build() for build in HOSTILE.values())], "good": [*models, *cases]}
+    hostile = [build() for build in HOSTILE.values()]
+    contents = {"corpus": [], "seeds": [*models, *hostile], "good": models, "cases": _cases()}
     for name, found in contents.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for content in (c for c in found if len(c) < LARGEST_SEED):
             (folder / name / sha256(content).hexdigest()[:16]).write_bytes(content)
+
+
+def _cases() -> list[bytes]:
+    """Of every operator, in an opset that ONNX Runtime takes."""
+    with warnings.catch_warnings(action="ignore"):  # NumPy, of cases that overflow on purpose
+        models = [case.model for case in collect_testcases(None) if case.model is not None]
+    for model in models:
+        model.ir_version = 10
+        for opset in model.opset_import:
+            opset.version = min(opset.version, 21)
+    return [model.SerializeToString() for model in models]
 
 
 def _small(paths: Iterable[Path]) -> list[bytes]:

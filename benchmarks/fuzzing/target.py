@@ -35,7 +35,8 @@ def fuzz(folder: Path, seconds: int) -> None:
     with (folder / "at").open("r+b") as file:
         shown = mmap(file.fileno(), 0)
 
-    good = [path.read_bytes() for path in sorted((folder / "good").iterdir())]
+    good, cases = ([path.read_bytes() for path in sorted((folder / k).iterdir())] for k in ("good", "cases"))
+    good = [*good * (3 * len(cases) // len(good)), *cases]  # whole nets three times in four
 
     def test(content: bytes) -> None:
         executions, taken, deep, _ = HEADER.unpack_from(shown)
