@@ -294,3 +294,8 @@ def relus(number_of: int) -> Build:
         return after(*(helper.make_node("Relu", [a], [b]) for a, b in itertools.pairwise(names)))()
 
     return build
+
+
+def unnamed() -> bytes:
+    """The tiny model without names of its nodes."""
+    return tiny(lambda m: [node.ClearField("name") for node in m.graph.node])()

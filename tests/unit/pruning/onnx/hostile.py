@@ -43,6 +43,7 @@ from tests.unit.pruning.onnx.crafted import (
     sparse_attribute,
     tiny,
     typed,
+    unnamed,
     weight_of,
 )
 
@@ -126,6 +127,9 @@ LARGE: dict[str, Build] = {
     "AveragePool padded hugely": after(
         node("AveragePool", "h", kernel_shape=[2**31] * 2, pads=[2**30] * 4, count_include_pad=1)
     ),
+    "AveragePool padded hugely, opset 20": after(
+        node("AveragePool", "h", kernel_shape=[2**31] * 2, pads=[2**30] * 4, count_include_pad=1), opset=20
+    ),
     "OneHot": folded("OneHot", "i d v", ints("i", 1), number("d", 2**40, np.int64), number("v", [0.0, 1.0])),  # type: ignore[arg-type]
     "two constants broadcast": after(
         node("ConstantOfShape", "a", "p"),
@@ -171,6 +175,9 @@ TENSORS: dict[str, Build] = {
     "raw_data shorter": tiny(lambda m: put(raw_data=weight_of(m).raw_data[:-1])(m)),
     "raw_data missing": tiny(lambda m: weight_of(m).ClearField("raw_data")),
     "raw_data and float_data": tiny(put(float_data=[1.0])),
+    "integers without their data": after(
+        node("Reshape", "h s"), tensors=[TensorProto(name="s", data_type=TensorProto.INT64, dims=[2])]
+    ),
     "float_data too few": tiny(typed(FLOAT, float_data=[1.0] * 71)),
     "float_data too many": tiny(typed(FLOAT, float_data=[1.0] * 73)),
     "floats in int64_data": tiny(typed(FLOAT, int64_data=[1] * 72)),
@@ -236,6 +243,9 @@ STRUCTURE: dict[str, Build] = {
     "output that nobody made": tiny(lambda m: setattr(m.graph.output[0], "name", "nowhere")),
     "output is the input": tiny(lambda m: setattr(m.graph.output[0], "name", "image")),
     "output is a weight": tiny(lambda m: setattr(m.graph.output[0], "name", "fc.weight")),
+    "output is a weight that no node reads": tiny(
+        lambda m: (setattr(m.graph.output[0], "name", "t"), m.graph.initializer.append(ints("t", 1)))
+    ),
     "weight is also an input": tiny(
         lambda m: m.graph.input.append(helper.make_tensor_value_info("fc.bias", FLOAT, [3]))
     ),
@@ -269,6 +279,7 @@ STRUCTURE: dict[str, Build] = {
     "an operator that is not UTF-8": renamed(b"Flatten", b"Fla\xff\xfe\x80n"),
     "an attribute that is not UTF-8": renamed(b"kernel_shape", b"kernel\xff\xfe\x80ape"),
     "an output that is not UTF-8": renamed(b"logits", b"log\xff\xfe\x80"),
+    "an output of a node without a name that is not UTF-8": lambda: unnamed().replace(b"logits", b"log\xff\xfe\x80"),
     "an input that is not UTF-8": renamed(b"image", b"im\xff\xfe\x80"),
     "a name with line breaks and zeros": tiny(first("name", "a\nb\r\0\x1b[31m<script>")),
     "an operator with line breaks": tiny(first("op_type", "a\nb\r\0\x1b[31m<script>")),
