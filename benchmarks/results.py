@@ -19,9 +19,13 @@ RESULTS = HOUSE / "benchmarks" / "results"
 
 
 def save(name: str, values: dict[str, Any]) -> None:
-    """Print a table and write benchmarks/results/NAME.json with date, machine and versions."""
+    """Print a table and write benchmarks/results/NAME.json with date, machine and versions.
+
+    A list is rows that were printed as they came: it goes into the file only.
+    """
     for key, value in values.items():
-        print(f"{key:<44} {value}")
+        if not isinstance(value, list):
+            print(f"{key:<44} {value}")
     head = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"python -m benchmarks.{name}",

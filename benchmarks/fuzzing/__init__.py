@@ -1,0 +1,1 @@
+"""A fuzzer of what meets an upload first: vet, and analyse if that passes."""
