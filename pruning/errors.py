@@ -1,5 +1,7 @@
 """Everything that can go wrong in a pruning job; a class's docstring is its default message."""
 
+import re
+
 SIGNS_OF_NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "could not create a primitive")
 
 
@@ -43,6 +45,12 @@ class Diverged(PruningError):
 
 class OutOfMemory(PruningError):
     """The job needs more memory than it may use: lower train.batch_size, or use a larger machine."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said, as part of a sentence."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return ascii(re.sub(r"\x1b\[[\d;]*m|0x[0-9a-fA-F]+", "", lines[0])[:200])[1:-1]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
-from pruning.errors import OutOfMemory, RejectedModel, is_out_of_memory
+from pruning.errors import OutOfMemory, RejectedModel, first_line, is_out_of_memory
 
 ort.disable_telemetry_events()  # nothing of a user's model is anybody else's business
 
@@ -92,7 +92,7 @@ def session(content: bytes, threads: int = 0) -> ort.InferenceSession:
         if is_out_of_memory(error):
             raise OutOfMemory from error
         old = "; export with opset 17" if "NOT_IMPLEMENTED" in str(error) else ""
-        raise RejectedModel(f"ONNX Runtime does not load the file: {str(error).strip()[:300]}{old}") from error
+        raise RejectedModel(f"ONNX Runtime does not load the file: {first_line(error)}{old}") from error
 
 
 def run(s: ort.InferenceSession, x: Feeds) -> dict[str, np.ndarray]:
@@ -109,7 +109,7 @@ def run(s: ort.InferenceSession, x: Feeds) -> dict[str, np.ndarray]:
     except Exception as error:  # as in session
         if is_out_of_memory(error):
             raise OutOfMemory from error
-        raise RejectedModel(f"ONNX Runtime does not run the file: {str(error).strip()[:300]}") from error
+        raise RejectedModel(f"ONNX Runtime does not run the file: {first_line(error)}") from error
     return dict(zip(names, outputs, strict=True))
 
 

@@ -14,12 +14,13 @@ from pruning.onnx.network import Network
 class Agreement:
     """max_abs: the largest difference over all outputs; relative: the largest of them over its output's largest value.
 
-    shapes: of the outputs, by name.
+    shapes: of the outputs, by name; finite: the file gave no NaN, and nothing above all numbers (a mask may be below).
     """
 
     max_abs: float
     relative: float
     shapes: Mapping[str, tuple[int, ...]]
+    finite: bool = True
 
 
 def compare(content: bytes, network: Network, x: Feeds) -> Agreement | None:
@@ -35,7 +36,9 @@ def compare(content: bytes, network: Network, x: Feeds) -> Agreement | None:
     if any(got[name].shape != y.shape for name, y in expected.items()):
         return None
     found = [_difference(got[name], y) for name, y in expected.items()]
-    return Agreement(max(f[0] for f in found), max(f[1] for f in found), {k: y.shape for k, y in expected.items()})
+    finite = not any(np.isnan(y).any() or np.isposinf(y).any() for y in expected.values() if y.dtype.kind == "f")
+    shapes = {k: y.shape for k, y in expected.items()}
+    return Agreement(max(f[0] for f in found), max(f[1] for f in found), shapes, finite)
 
 
 def _difference(got: np.ndarray, expected: np.ndarray) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import nn
 
 from pruning.analysis import Analysis, Layer, Port
-from pruning.errors import OutOfMemory, PruningError, RejectedModel, is_out_of_memory
+from pruning.errors import OutOfMemory, PruningError, RejectedModel, first_line, is_out_of_memory
 from pruning.measure import Feeds
 from pruning.onnx.agree import Agreement, compare
 from pruning.onnx.convert import convert, inputs_of, stored_tensors
@@ -20,6 +20,7 @@ from pruning.onnx.vet import graphs_of, opset_of
 
 LARGEST_DIFFERENCE = 1e-3
 EXAMPLES = 2
+TOO_LARGE = "the model needs more memory than there is to run two examples; this service cannot take it"
 SIZES = (8, 32, 224)  # tried for dimensions that are known only at run time
 
 
@@ -57,6 +58,7 @@ def random_input(port: Port, examples: int, size: int = SIZES[0]) -> np.ndarray:
     if port.dtype == "double":
         return values.astype(np.float64)
     whole = rng.integers(0, 2, shape)
+    whole[..., :1], whole[..., -1:] = 1, 0  # no mask hides everything
     return whole.astype(bool) if port.dtype == "bool" else whole.astype(port.dtype)
 
 
@@ -65,17 +67,21 @@ def check_agreement(model: ModelProto, network: Network, x: Feeds) -> Agreement:
     again = f"a batch of {len(next(iter(x.values())))}"
     try:
         found = compare(model.SerializeToString(), network, x)
+    except OutOfMemory as error:
+        raise RejectedModel(TOO_LARGE) from error
     except PruningError:
         raise
     except Exception as error:  # whatever torch makes of shapes that do not meet
         if is_out_of_memory(error):
-            raise OutOfMemory from error
-        said = str(error).strip().split("\n")[0][:200]
+            raise RejectedModel(TOO_LARGE) from error
+        said = first_line(error)
         raise RejectedModel(
             f"the model does not run on {again} ({said}); re-export with a dynamic batch axis"
         ) from error
     if found is None:
         raise RejectedModel(f"the model's output has another shape on {again}; re-export with a dynamic batch axis")
+    if not found.finite:
+        raise RejectedModel("the model gives NaN or infinite values on random input; it was not trained to an end")
     if not found.relative <= LARGEST_DIFFERENCE:
         raise RejectedModel(
             f"the imported network differs from ONNX Runtime by {found.max_abs:.3g} on random input: "

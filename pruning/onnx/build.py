@@ -19,6 +19,12 @@ from pruning.onnx.probe import Probe
 Value = fx.Node | Tensor | None
 LARGEST_CONSTANT = 2**27  # elements of a value that is computed while the graph is built
 MOST_CONSTANTS = 2**28  # and of all of them
+MOST_PRODUCTS = 2**36
+
+
+def shown(name: str) -> str:
+    """A name of the file in a sentence."""
+    return ascii(name[:100])
 
 
 class Node:
@@ -80,7 +86,7 @@ class Node:
 
     def unsupported(self, why: str) -> UnsupportedOperator:
         """An error that names this node."""
-        return UnsupportedOperator(f"{self.op} {self.name or ', '.join(self.output_names)!r}: {why}")
+        return UnsupportedOperator(f"{self.op} {shown(self.name or ', '.join(self.output_names))}: {why}")
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class Builder:
         self.fixed: set[str] = set()
         self._constants = 0
         self._computed = 0
+        self._products = 0
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A function applied: now if all arguments are known, else at run time. This is constant folding."""
@@ -134,6 +141,7 @@ class Builder:
         fx.map_arg((args, kwargs), nodes.append)
         if nodes:
             return self.graph.call_function(function, fx_args(self, args), kwargs)
+        self._spend(args)
         with torch.no_grad():
             result = function(*args, **kwargs)
         parts = result if isinstance(result, tuple | list) else (result,)
@@ -142,6 +150,16 @@ class Builder:
         if max(sizes, default=0) > LARGEST_CONSTANT or self._computed > MOST_CONSTANTS:
             raise UnsupportedOperator(f"constants of {self._computed:,} elements are computed: too many")
         return result
+
+    def _spend(self, args: tuple[Any, ...]) -> None:
+        """No more than so many products for constants: those of two tensors at most, whatever is done with them.
+
+        Raises: UnsupportedOperator.
+        """
+        sizes = [a.numel() for a in args if isinstance(a, Tensor) and a.dim() > 1]
+        self._products += sizes[0] * sizes[1] // max(args[0].shape[-1], 1) if len(sizes) > 1 else 0
+        if self._products > MOST_PRODUCTS:
+            raise UnsupportedOperator("constants are computed by too many products; fold them before the export")
 
     def outputs(self, result: Any, count: int) -> tuple[Any, ...]:
         """The parts of a call that returns several values."""
@@ -175,6 +193,8 @@ class Builder:
         if any(_overlap(self.sources[id(parameter)], source) for parameter in group):
             return None
         values = source.read(values_of(self.tensors[source.tensor]))
+        if not values.numel():
+            raise node.unsupported(f"weight {source.tensor!r} is empty")
         group.append(nn.Parameter(values.contiguous().clone()))
         self.sources[id(group[-1])] = source
         return group[-1]

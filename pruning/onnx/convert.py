@@ -9,8 +9,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from torch import Tensor, fx, nn
 
 from pruning.analysis import Layer
-from pruning.errors import RejectedModel, UnsupportedOperator, is_out_of_memory
-from pruning.onnx.build import Builder, Node, Value
+from pruning.errors import RejectedModel, UnsupportedOperator, first_line, is_out_of_memory
+from pruning.onnx.build import Builder, Node, Value, shown
 from pruning.onnx.dtypes import values_of
 from pruning.onnx.network import Gives, Move, Network, Source
 from pruning.onnx.normalise import literal_shapes, normalise
@@ -50,6 +50,9 @@ class Translation:
         """forward(*inputs) -> an output, or a tuple of them where there are several."""
         self.build.graph.output(self.outputs[0] if len(self.outputs) == 1 else tuple(self.outputs))
         module = fx.GraphModule(self.build.root, self.build.graph)
+        module.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+        module.delete_all_unused_submodules()
+        module.recompile()
         module.graph.lint()
         return module
 
@@ -88,10 +91,10 @@ class _Reader:
         self.tensors |= {t.name: t for t in graph.initializer}
         for proto in graph.node:
             self._convert(proto)
-        return tuple(self._value(port.name, f"output {port.name!r}") for port in graph.output)
+        return tuple(self._value(port.name, f"output {shown(port.name)}") for port in graph.output)
 
     def _convert(self, proto: NodeProto) -> None:
-        where = f"{proto.op_type} {proto.name or ', '.join(proto.output)!r}"
+        where = f"{proto.op_type} {shown(proto.name or ', '.join(proto.output))}"
         inputs = [self._value(name, where) for name in proto.input]
         if proto.op_type not in CONVERTERS:
             raise UnsupportedOperator(f"{where}: this operator is not supported")
@@ -123,7 +126,7 @@ class _Reader:
             self.values[name] = values_of(self.tensors[name])
             self._origin(name)
         if name not in self.values:
-            raise UnsupportedOperator(f"{where} reads {name!r}, an output that is not supported")
+            raise UnsupportedOperator(f"{where} reads {shown(name)}, an output that is not supported")
         return self.values[name]
 
     def _origin(self, name: str) -> None:
@@ -138,8 +141,8 @@ def _applied(build: Builder, node: Node) -> Any:
         raise error if node.op in str(error) else node.unsupported(str(error)) from error
     except Exception as error:  # whatever torch makes of a form that nobody thought of
         if is_out_of_memory(error):
-            raise
-        raise node.unsupported(f"this form is not supported ({str(error)[:200]})") from error
+            raise node.unsupported("it needs more memory than there is") from error
+        raise node.unsupported(f"this form is not supported ({first_line(error)})") from error
 
 
 def _move(build: Builder, node: Node, output: int) -> Move:
@@ -174,6 +177,7 @@ def _network(translation: Translation, plain: ModelProto) -> Network:
     if not any(port in {n.name for n in module.graph.nodes if n.users} for port in _placeholders(module)):
         raise RejectedModel("the outputs do not depend on the inputs")
     names = {id(p): n for n, p in module.named_parameters()}
+    build.prunable = {n: p for n, p in build.prunable.items() if n in set(names.values())}
     for name, source in {names[i]: s for i, s in build.sources.items() if i in names}.items():
         if source.tensor in build.fixed:  # it is used otherwise too: the rest of the graph reads it as it is
             module.get_parameter(name).requires_grad_(False)
@@ -181,7 +185,9 @@ def _network(translation: Translation, plain: ModelProto) -> Network:
     layers = _layers(build, module)
     if not layers:
         raise RejectedModel("the model has no convolution or dense layer with weights of its own: nothing to prune")
-    sources = {names[i]: s for i, s in build.sources.items() if i in names} | build.buffers
+    buffers = {n for n, _ in module.named_buffers()}
+    sources = {names[i]: s for i, s in build.sources.items() if i in names}
+    sources |= {name: source for name, source in build.buffers.items() if name in buffers}
     outputs = tuple(port.name for port in plain.graph.output)
     return Network(
         module=module,

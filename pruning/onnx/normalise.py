@@ -2,7 +2,7 @@
 
 from onnx import ModelProto, inliner, shape_inference, version_converter
 
-from pruning.errors import RejectedModel, UnsupportedOperator
+from pruning.errors import RejectedModel, UnsupportedOperator, first_line
 from pruning.onnx.ops import COMPOSITES
 from pruning.onnx.vet import graphs_of, opset_of, skeleton
 
@@ -28,7 +28,7 @@ def normalise(model: ModelProto) -> ModelProto:
             model = version_converter.convert_version(_with_known_dims(model), OLDEST_CONVERTED + 1)
         except Exception as error:  # the C++ side raises RuntimeError, and others
             raise RejectedModel(
-                f"opset {opset_of(model)} cannot be raised ({str(error)[:200]}); export with opset 17"
+                f"opset {opset_of(model)} cannot be raised ({first_line(error)}); export with opset 17"
             ) from error
     return model
 

@@ -8,13 +8,16 @@ import numpy as np
 import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from pruning.errors import RejectedModel, UnsupportedOperator
+from pruning.errors import RejectedModel, UnsupportedOperator, first_line
 from pruning.frozen import Frozen
+from pruning.onnx.build import shown
 from pruning.onnx.ops import COMPOSITES, CONVERTERS
 
 STANDARD = ("", "ai.onnx")
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 LARGE = 1024  # elements from which on an initializer's values say nothing about shapes
+WINDOW = {"kernel_shape", "pads", "strides", "dilations", "output_shape", "output_padding"}
+ASSUMED = 2  # of a dimension known only at run time
 NEST = {"If"}  # operators whose inner graphs are taken
 
 
@@ -28,9 +31,11 @@ class Limits(Frozen):
     nodes: int = 50_000
     depth: int = 8
     elements: int = 2**31
-    inferred_elements: int = 2**30
+    inferred_elements: int = 2**28
     rank: int = 16
     length_of_name: int = 4096
+    ends: int = 10_000
+    window: int = 2**22
 
 
 def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
@@ -45,6 +50,7 @@ def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
     model = _parse(content)
     try:
         _check_counts(model, limits)
+        _check_names(model, limits)
         _check_structure(model, limits)
         _check_version(model, limits)
         _check_tensors(model, limits, _check_form)
@@ -95,6 +101,9 @@ def _check_counts(model: ModelProto, limits: Limits) -> None:
         "functions": len(model.functions),
         "inputs and outputs": len(model.graph.input) + len(model.graph.output),
     }
+    widest = max((len(n.input) + len(n.output) for g in (*graphs, *model.functions) for n in g.node), default=0)
+    if widest > limits.ends:
+        raise RejectedModel(f"an operator has {widest:,} inputs and outputs; at most {limits.ends:,} are taken")
     for what, number in counts.items():
         if number > limits.nodes:
             raise RejectedModel(f"{number:,} {what}; at most {limits.nodes:,} are taken")
@@ -125,7 +134,7 @@ def _check_node(node: NodeProto, limits: Limits) -> None:
     where = _where(node)
     if node.domain not in STANDARD:
         raise UnsupportedOperator(
-            f"{where}: domain {node.domain[:100]!r} is not taken; export standard ONNX operators only"
+            f"{where}: domain {shown(node.domain)} is not taken; export standard ONNX operators only"
         )
     if _graphs_in(node) and node.op_type not in NEST:
         raise UnsupportedOperator(f"{where}: control flow is not taken; export the model without Loop or Scan")
@@ -133,12 +142,39 @@ def _check_node(node: NodeProto, limits: Limits) -> None:
         raise UnsupportedOperator(f"{where}: sparse tensors are not taken; export with dense weights")
     if node.op_type not in CONVERTERS and node.op_type not in COMPOSITES:
         raise UnsupportedOperator(f"{where}: this operator is not supported")
-    if max(map(len, (*node.input, *node.output, node.name)), default=0) > limits.length_of_name:
-        raise RejectedModel(f"{where}: a name is longer than {limits.length_of_name:,} characters")
+    _check_attributes(node, where, limits)
+
+
+def _check_attributes(node: NodeProto, where: str, limits: Limits) -> None:
+    if any(math.isnan(v) for a in node.attribute for v in (a.f, *a.floats)):
+        raise RejectedModel(f"{where}: an attribute is NaN; export the model again")
+    if any(a.ref_attr_name for a in node.attribute):
+        raise RejectedModel(f"{where}: an attribute stands for one of a function; export the model again")
+    for attribute in node.attribute:
+        if attribute.name in WINDOW and any(abs(n) > limits.window for n in attribute.ints):
+            raise RejectedModel(f"{where}: {attribute.name} of {list(attribute.ints)[:6]} is not taken")
+        if attribute.name == "kernel_shape" and math.prod(attribute.ints) > limits.window:
+            raise RejectedModel(f"{where}: windows of {list(attribute.ints)[:6]} positions are not taken")
+
+
+def _check_names(model: ModelProto, limits: Limits) -> None:
+    """Protobuf hands out bytes where a name is not UTF-8."""
+    graphs = list(graphs_of(model.graph))
+    nodes = [n for body in (*graphs, *model.functions) for n in body.node]
+    values = [v.name for g in graphs for v in (*g.initializer, *g.input, *g.output, *g.value_info)]
+    kinds = [name for n in nodes for name in (n.op_type, n.domain, *(a.name for a in n.attribute))]
+    ends = [name for n in nodes for name in (n.name, *n.input, *n.output)]
+    functions = [name for f in model.functions for name in (f.name, f.domain, *f.input, *f.output)]
+    for name in (*values, *kinds, *ends, *functions, *(o.domain for o in model.opset_import)):
+        if not isinstance(name, str):
+            raise RejectedModel("a name in the file is not text (UTF-8); export the model again")
+        if len(name) > limits.length_of_name:
+            raise RejectedModel(f"a name is longer than {limits.length_of_name:,} characters: {shown(name)}...")
 
 
 def _where(node: NodeProto) -> str:
-    return f"{node.op_type[:100]} {(node.name or ', '.join(node.output))[:100]!r}"
+    kind = node.op_type if node.op_type.isidentifier() and node.op_type.isascii() else shown(node.op_type)
+    return f"{kind[:100]} {shown(node.name or ', '.join(node.output))}"
 
 
 def _check_functions(model: ModelProto, functions: dict[tuple[str, str], FunctionProto], limits: Limits) -> None:
@@ -162,10 +198,10 @@ def _size(
     above: tuple[tuple[str, str], ...],
 ) -> int:
     if name in above or len(above) > 100:
-        raise RejectedModel(f"function {name[1][:100]!r} calls itself, or calls go too deep; export a flat graph")
+        raise RejectedModel(f"function {shown(name[1])} calls itself, or calls go too deep; export a flat graph")
     if name not in sizes:
         if any(_graphs_in(node) for node in functions[name].node):
-            raise RejectedModel(f"function {name[1][:100]!r} holds control flow, which is not taken")
+            raise RejectedModel(f"function {shown(name[1])} holds control flow, which is not taken")
         calls = ((n.domain, n.op_type) for n in functions[name].node)
         sizes[name] = sum(_size(c, functions, sizes, (*above, name)) if c in functions else 1 for c in calls)
     return sizes[name]
@@ -187,11 +223,11 @@ def _check_version(model: ModelProto, limits: Limits) -> None:
 def _check_tensors(model: ModelProto, limits: Limits, check: Callable[[TensorProto, str, Limits], None]) -> None:
     bodies = [*graphs_of(model.graph), *model.functions]
     for tensor in (t for g in graphs_of(model.graph) for t in g.initializer):
-        check(tensor, f"tensor {tensor.name[:100]!r}", limits)
+        check(tensor, f"tensor {shown(tensor.name)}", limits)
     for node in (n for body in bodies for n in body.node):
         for attribute in node.attribute:
             for tensor in [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]:
-                check(tensor, f"tensor {tensor.name[:100]!r} of {_where(node)}", limits)
+                check(tensor, f"tensor {shown(tensor.name)} of {_where(node)}", limits)
 
 
 def _check_form(tensor: TensorProto, name: str, limits: Limits) -> None:
@@ -238,30 +274,36 @@ def _check_with_onnx(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # the checker raises ValidationError, and RuntimeError from its C++ side
-        raise RejectedModel(f"the ONNX checker refuses the file: {_first_line(error)}") from error
+        raise RejectedModel(f"the ONNX checker refuses the file: {first_line(error)}") from error
 
 
 def _check_shapes(model: ModelProto, limits: Limits) -> None:
     """Shapes are inferred without computing values: a small file can ask for terabytes otherwise."""
+    _check_sizes(model.graph, limits)
     try:
-        graph = onnx.shape_inference.infer_shapes(skeleton(model)).graph
+        graph = onnx.shape_inference.infer_shapes(skeleton(model, ASSUMED)).graph
     except Exception as error:  # InferenceError, and RuntimeError from the C++ side
-        raise RejectedModel(f"the shapes of the graph do not fit together: {_first_line(error)}") from error
+        raise RejectedModel(f"the shapes of the graph do not fit together: {first_line(error)}") from error
+    _check_sizes(graph, limits)
+
+
+def _check_sizes(graph: GraphProto, limits: Limits) -> None:
     for value in (*graph.input, *graph.value_info, *graph.output):
-        dims = [d.dim_value for d in value.type.tensor_type.shape.dim]
-        if any(d < 0 for d in dims) or math.prod(d for d in dims if d) > limits.inferred_elements:
+        dims = [d.dim_value or ASSUMED for d in value.type.tensor_type.shape.dim]
+        if len(dims) > limits.rank or any(d < 0 for d in dims) or math.prod(dims) > limits.inferred_elements:
             raise RejectedModel(
-                f"value {value.name[:100]!r} would have dimensions {dims[: limits.rank]}; "
+                f"value {shown(value.name)} would have dimensions {dims[: limits.rank]}; "
                 f"at most {limits.inferred_elements:,} elements are taken"
             )
+    if any(n > 1 for n in Counter(value.name for value in graph.output).values()):
+        raise RejectedModel("an output of the graph is named twice; export the model again")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:300]
+def skeleton(model: ModelProto, assumed: int | None = None) -> ModelProto:
+    """The model with its large initializers turned into inputs: quick to copy, and enough for shapes.
 
-
-def skeleton(model: ModelProto) -> ModelProto:
-    """The model with its large initializers turned into inputs: quick to copy, and enough for shapes."""
+    Args: assumed: takes the place of dimensions of inputs that are known only at run time.
+    """
     result = ModelProto(ir_version=max(model.ir_version, 4))
     result.opset_import.extend(model.opset_import)
     result.functions.extend(model.functions)
@@ -276,4 +318,7 @@ def skeleton(model: ModelProto) -> ModelProto:
         elif tensor.name not in inputs:
             shape = [int(d) for d in tensor.dims]
             result.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, shape))
+    for dim in (d for i in result.graph.input for d in i.type.tensor_type.shape.dim):
+        if assumed and not dim.dim_value:
+            dim.dim_value = assumed
     return result

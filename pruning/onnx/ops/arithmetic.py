@@ -60,13 +60,26 @@ def _is_by_channel(weight: Tensor, bias: Tensor) -> bool:
     return bias.dim() >= -axis and bias.shape[axis] == bias.numel() == weight.shape[0]
 
 
+def div(build: Builder, node: Node) -> Any:
+    """Integers are not divided by 0 or -1."""
+    divisor = node.input(1)
+    if isinstance(divisor, Tensor) and not divisor.is_floating_point():
+        safe_divisor(divisor)
+    return build.call(divide, *node.inputs)
+
+
 def divide(a: Tensor, b: Tensor) -> Tensor:
     """A / b, truncated for integers."""
     if a.is_floating_point():
         return a / b
-    if not bool(b.all()):
-        raise ZeroDivisionError("integers are divided by zero")
-    return torch.div(a, b, rounding_mode="trunc")
+    return torch.div(a, safe_divisor(b), rounding_mode="trunc")
+
+
+def safe_divisor(b: Tensor) -> Tensor:
+    """Of integers. Raises: ZeroDivisionError: it holds 0, or -1, with which the lowest number stops the process."""
+    if bool(((b == 0) | (b == -1)).any()):
+        raise ZeroDivisionError("integers are divided by 0 or -1")
+    return b
 
 
 def power(a: Tensor, b: Tensor) -> Tensor:
@@ -75,8 +88,14 @@ def power(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mod(build: Builder, node: Node) -> Any:
-    """fmod=0 has the sign of the divisor, fmod=1 that of the dividend."""
-    return build.call(torch.fmod if node.attribute("fmod", 0) else torch.remainder, *node.inputs)
+    """Integers are not divided by 0 or -1."""
+    return build.call(remainder, *node.inputs, bool(node.attribute("fmod", 0)))
+
+
+def remainder(a: Tensor, b: Tensor, of_dividend: bool) -> Tensor:
+    """What a division leaves, with the sign of the divisor or of the dividend."""
+    b = b if b.is_floating_point() else safe_divisor(b)
+    return torch.fmod(a, b) if of_dividend else torch.remainder(a, b)
 
 
 def mean(build: Builder, node: Node) -> Any:
@@ -118,7 +137,7 @@ CONVERTERS: dict[str, Converter] = {
     **{op: pointwise(function) for op, function in UNARY.items()},
     "Add": add,
     "BitShift": bit_shift,
-    "Div": pointwise(divide),
+    "Div": div,
     "Max": variadic(torch.maximum),
     "Mean": mean,
     "Min": variadic(torch.minimum),

@@ -30,10 +30,11 @@ def reshape(build: Builder, node: Node) -> Any:
     zero = bool(node.attribute("allowzero", 0))
     if isinstance(target, fx.Node):
         return build.call(to_computed_shape, x, target, zero)
-    dims = [int(n) for n in target or ()] if isinstance(target, list) else [int(n) for n in target.flatten()]  # type: ignore[union-attr]
+    given = [int(n) for n in (target if isinstance(target, list) else target.flatten())]  # type: ignore[union-attr]
+    dims = given
     if isinstance(x, fx.Node) and build.batch is not None:
         dims = freed(dims, build.static(node, 0), build.shape(node, 0), build.batch)
-        zero = zero and 0 in (node.inputs[1] if isinstance(node.input(1), Tensor) else [])
+        zero = zero and 0 in given
     if dims == [0, -1] and not zero:
         return build.call(to_matrix, x, 1)
     return build.call(to_shape, x, dims, zero)
