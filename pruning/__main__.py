@@ -36,6 +36,10 @@ class Terminal:
         values = "  ".join(f"{k} {v:.4g}" for k, v in metric.values.items())
         self._print(f"{metric.phase} {metric.round:>3}  {values}")
 
+    def warning(self, text: str) -> None:
+        """A line that stands out."""
+        self._print(f"warning: {text}")
+
     def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
         """Nothing to resume from here."""
 

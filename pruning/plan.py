@@ -80,7 +80,12 @@ class Retrain(Frozen):
 class Train(Frozen):
     """How every training step is done."""
 
-    loss: Literal["cross_entropy"] = "cross_entropy"
+    loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "distill"] = Field(
+        default="auto",
+        description="What training lowers; auto: what fits the targets. distill: the distance from what the dense "
+        "model gives, also where there are labels; the only one without labels, besides mse for a regression net.",
+    )
+    output: str | None = Field(default=None, description="Output that the targets are for; null: the first.")
     batch_size: int | None = Field(
         default=None,
         ge=1,
