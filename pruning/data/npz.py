@@ -16,7 +16,10 @@ from pruning.data.shelf import Shelf
 from pruning.errors import UnreadableDataset
 
 KNOWN = re.compile(r"(x_(train|test|val)(\..+)?|y_(train|test|val))")
-NOT_NPZ = "not an npz archive, or a damaged one; write it with numpy.savez_compressed"
+NOT_NPZ = (
+    "not an npz archive, or a damaged one; write it with numpy.savez_compressed, or say that its format is another: "
+    "imagefolder, parquet or idx"
+)
 PIECE = 1 << 24
 
 
@@ -29,6 +32,8 @@ def read_npz(path: Path, how: Preprocess, shelf: Shelf) -> None:
         raise UnreadableDataset("size and color are for images; the arrays of an npz are taken as they are")
     with told(NOT_NPZ), zipfile.ZipFile(path) as archive:
         names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        if names and not any(name.endswith(".npy") for name in names.values()):
+            raise UnreadableDataset(NOT_NPZ)
         wanted = {k: name for k, name in names.items() if KNOWN.fullmatch(k)}
         _check_sizes(archive, wanted, shelf.bounds.bytes)
         for key, name in wanted.items():

@@ -32,9 +32,15 @@ def table_modules(table: dict) -> set[str]:
 def test_every_file_has_its_line_in_the_table():
     assert modules("pruning/sparsity") - {"largest"} == table_modules(PATTERNS)
     assert modules("pruning/methods") - {"problem"} == table_modules(METHODS)
-    assert modules("pruning/data") - {"archive", "cache", "check", "dataset", "images", "shelf"} == table_modules(
-        READERS
-    )
+    assert modules("pruning/data") - {
+        "archive",
+        "cache",
+        "check",
+        "dataset",
+        "images",
+        "shelf",
+        "splits",
+    } == table_modules(READERS)
     assert modules("pruning/onnx/ops") - {"windows"} == table_modules(CONVERTERS)
 
 
