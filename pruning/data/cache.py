@@ -98,18 +98,24 @@ def _fill(source: Source, cache: Path, folder: Path) -> tuple[Shelf, _Lock]:
     incoming = Path(tempfile.mkdtemp(prefix=INCOMPLETE, dir=cache))
     lock = _Lock(incoming)
     try:
-        shelf = _decoded(source, Shelf(incoming, source.bounds))
-        dataset_of(shelf, source.preprocess)
+        dataset_of(_decoded(source, Shelf(incoming, source.bounds)), source.preprocess)
+        if not _renamed(incoming, folder):
+            if found := _opened(folder):
+                return found
+            _remove(folder)
+            incoming.rename(folder)
+        return Shelf.open(folder), lock
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _renamed(incoming: Path, folder: Path) -> bool:
+    """False: the name is taken."""
+    try:
         incoming.rename(folder)
     except OSError:
-        if (found := _opened(folder)) is None:
-            raise
-        shutil.rmtree(incoming, ignore_errors=True)
-        return found
-    except BaseException:
-        shutil.rmtree(incoming, ignore_errors=True)
-        raise
-    return Shelf.open(folder), lock
+        return False
+    return True
 
 
 def _decoded(source: Source, shelf: Shelf) -> Shelf:

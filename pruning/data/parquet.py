@@ -64,12 +64,12 @@ def _look(path: Path, bounds: Bounds) -> tuple[Counter[str], Columns, pa.RecordB
     rows: Counter[str] = Counter()
     columns: Columns | None = None
     first: pa.RecordBatch | None = None
-    for split, file in _files(path, bounds):
+    for name, split, file in _files(path, bounds):
         rows[split] += file.metadata.num_rows
         columns = columns or _columns(file.schema_arrow)
         _check_columns(file.schema_arrow, columns)
         if first is None and file.metadata.num_rows:
-            first = next(file.iter_batches(batch_size=1, columns=columns.used))
+            first = next(_batches(file, name, columns, 1))
     if first is None or columns is None or not rows["train"] or not rows["test"]:
         raise UnreadableDataset(
             "the archive needs Parquet files of both splits, named such as train-00000-of-00001.parquet and "
@@ -78,8 +78,8 @@ def _look(path: Path, bounds: Bounds) -> tuple[Counter[str], Columns, pa.RecordB
     return rows, columns, first
 
 
-def _files(path: Path, bounds: Bounds) -> Iterator[tuple[str, pq.ParquetFile]]:
-    """Each Parquet file with its split, from a temporary file without a name: Parquet is read from its end."""
+def _files(path: Path, bounds: Bounds) -> Iterator[tuple[str, str, pq.ParquetFile]]:
+    """Each Parquet file with its name and split, from a temporary file without a name: Parquet is read from its end."""
     with path.open("rb") as file:
         if file.read(4) == b"PAR1":
             raise UnreadableDataset(
@@ -94,7 +94,12 @@ def _files(path: Path, bounds: Bounds) -> Iterator[tuple[str, pq.ParquetFile]]:
                 shutil.copyfileobj(content, copy)
             file = pq.ParquetFile(copy)
             _check_size(file, member.name, bounds)
-            yield split, file
+            yield member.name, split, file
+
+
+def _batches(file: pq.ParquetFile, name: str, columns: Columns, size: int = ROWS) -> Iterator[pa.RecordBatch]:
+    with _told(name):
+        yield from file.iter_batches(batch_size=size, columns=columns.used)
 
 
 @contextmanager
@@ -164,14 +169,14 @@ def _class_names(schema: pa.Schema, label: str | None) -> tuple[str, ...]:
 
 def _fill(path: Path, columns: Columns, decoder: Decoder | None, shelf: Shelf) -> None:
     rows: Counter[str] = Counter()
-    for split, file in _files(path, shelf.bounds):
-        for batch in file.iter_batches(batch_size=ROWS, columns=columns.used):
+    for name, split, file in _files(path, shelf.bounds):
+        for batch in _batches(file, name, columns):
             begin, end = rows[split], rows[split] + batch.num_rows
-            for name, values in _values(batch, columns, decoder).items():
-                array = shelf.arrays[_key(name, split)]
+            for key, values in _values(batch, columns, decoder).items():
+                array = shelf.arrays[_key(key, split)]
                 if values.shape[1:] != array.shape[1:]:
                     raise UnreadableDataset(
-                        f"the column {name} holds lists of other lengths than those of its first row; pad them"
+                        f"{name} holds lists of other lengths for {key} than those of the first row; pad them"
                     )
                 array[begin:end] = values
             rows[split] = end
