@@ -33,7 +33,8 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = Field(default=8 * GIB, description="Largest data set file.")
     max_dataset_memory: int = Field(
         default=6 * GIB,
-        description="Prepared examples that a job keeps in memory; of a larger data set it prepares batch by batch.",
+        description="Bytes of prepared examples that a job keeps in memory, at most half of JOB_MEMORY_BYTES; "
+        "of a larger data set it prepares batch by batch.",
     )
     max_cache_bytes: int = Field(
         default=32 * GIB,
@@ -44,7 +45,7 @@ class Settings(BaseSettings):
     inspect_memory_bytes: int = Field(
         default=8 * GIB, ge=GIB // 4, description="Most memory of the process that vets an upload."
     )
-    inspect_seconds: int = Field(default=300, description="Longest vetting of an upload.")
+    inspect_seconds: int = Field(default=900, description="Longest vetting of an upload.")
     max_attempts: int = Field(
         default=3, description="Times a job may crash its process, or lose its worker, before it fails."
     )

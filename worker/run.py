@@ -125,7 +125,7 @@ def run_job(job_id: str, attempt: int) -> None:
         Preprocess.model_validate(dataset.preprocess),
         settings().max_cache_bytes,
         settings().cache,
-        settings().max_dataset_memory,
+        min(settings().max_dataset_memory, settings().job_memory_bytes // 2),
     )
     trim(settings().cache, settings().max_cache_bytes)
     delivery = prune(order, Row(job_id, attempt), _resume(job, attempt))
@@ -253,8 +253,9 @@ def _fail(job_id: str, attempt: int, error: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    cores = len(os.sched_getaffinity(0))  # images are decoded on all of them
     kind, id, attempt, memory, parent = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
-    limit(memory, parent, settings().inspect_seconds * 2 if kind != "job" else None)
+    limit(memory, parent, settings().inspect_seconds * (1 + cores) if kind != "job" else None)
     status = main(kind, id, attempt)
     sys.stderr.flush()
     os._exit(status)  # threads of native libraries must not hold the process up, or crash it, at its end

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pruning.analysis import Analysis, Array, DatasetSummary, Port, Split
+from pruning.analysis import Analysis, Array, DatasetSummary, Port, Split, Targets
 from pruning.errors import DatasetMismatch, InvalidPlan
 from pruning.fit import check_fit
 
@@ -23,7 +23,7 @@ def analysis(*outputs, inputs=((None, 4),)):
     )
 
 
-def dataset(targets="classes", target_shape=(), classes=None, shape=(4,), inputs=None):
+def dataset(targets: Targets = "classes", target_shape=(), classes=None, shape=(4,), inputs=None):
     split = Split(examples=2, shape=shape, dtype="float32", inputs=inputs or {})
     return DatasetSummary(
         format="npz", splits={"train": split}, targets=targets, target_shape=target_shape, classes=classes

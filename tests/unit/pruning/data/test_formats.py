@@ -22,6 +22,10 @@ NAMES = ["class0", "class1", "class2"]
 SCALED = Preprocess(scale=1 / 255)
 
 
+def labels(split):
+    return split.answers(slice(0, len(split))).tolist()
+
+
 def idx(array: np.ndarray) -> bytes:
     head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     return gzip.compress(head + array.astype(np.uint8).tobytes())

@@ -9,7 +9,7 @@ from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
 from tests.conftest import pack
-from tests.unit.pruning.data.test_formats import idx
+from tests.unit.pruning.data.test_formats import idx, labels
 
 X, Y = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5), np.array([0, 1, 2])
 GOOD = {
@@ -30,7 +30,7 @@ def test_packed_or_not_in_any_archive(tmp_path, suffix):
     plain = {k.removesuffix(".gz").replace("-idx", ".idx"): gzip.decompress(v) for k, v in GOOD.items()}
     for files in (GOOD, plain):
         found = dataset(tmp_path, files, suffix)
-        assert np.array_equal(found.train.x["x"], X[:, None]) and list(found.test.y) == list(Y)
+        assert np.array_equal(found.train.x["x"], X[:, None]) and labels(found.test) == list(Y)
 
 
 def test_images_are_brought_to_the_size_that_a_net_takes(tmp_path):

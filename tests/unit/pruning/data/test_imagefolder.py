@@ -12,6 +12,7 @@ from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
 from tests.conftest import pack, png
+from tests.unit.pruning.data.test_formats import labels
 
 A, B = np.full((4, 6, 3), 10, np.uint8), np.full((4, 6, 3), 200, np.uint8)
 GOOD = {
@@ -57,7 +58,7 @@ def deep_png() -> bytes:
 def test_folders_are_classes_over_all_splits(tmp_path, suffix):
     found = dataset(tmp_path, GOOD | {"validation/ant/e.png": png(A)}, suffix)
     assert found.class_names == ("ant", "cat", "dog")
-    assert [list(s.y) for s in found.splits.values()] == [[1, 2], [0], [1, 2]]
+    assert {k: labels(s) for k, s in found.splits.items()} == {"train": [1, 2], "val": [0], "test": [1, 2]}
 
 
 def test_layout_and_colour(tmp_path):

@@ -10,7 +10,7 @@ from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
 from tests.conftest import pack, png
-from tests.unit.pruning.data.test_formats import parquet
+from tests.unit.pruning.data.test_formats import labels, parquet
 
 IMAGE = png(np.zeros((4, 4, 3), np.uint8))
 LISTS = {"ids": [[1, 2], [3, 4]], "mask": [[True, False], [True, True]], "label": [0, 1]}
@@ -112,4 +112,4 @@ def test_damage_within_a_page_is_refused(tmp_path):
 def test_what_arrow_writes_is_read_back(tmp_path):
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": [[1.0], [2.0]], "label": [0, 1]}), sink, compression="zstd")
-    assert list(dataset(tmp_path, both(sink.getvalue())).train.y) == [0, 1]
+    assert labels(dataset(tmp_path, both(sink.getvalue())).train) == [0, 1]
