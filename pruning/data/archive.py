@@ -1,7 +1,9 @@
 """Zip and tar archives as streams of members: nothing is ever written under a name that an upload gave."""
 
 import lzma
+import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from typing import IO
 from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
 
+LONGEST_NAME = 1024
 DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -22,12 +25,16 @@ DAMAGE = (
     OSError,
     NotImplementedError,
     RuntimeError,
+    ValueError,  # names that are no text, numbers that are none
+    IndexError,
+    TypeError,  # tarfile, where a gzip header ends too soon
+    struct.error,
 )
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive. open: only before the next member is asked for."""
+    """A file in an archive. name: printable; open: only before the next member is asked for."""
 
     name: str
     size: int
@@ -45,7 +52,7 @@ def told(what: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise UnreadableDataset(f"{what} ({error})") from error
+        raise UnreadableDataset(f"{what} ({printable(str(error))[:200]})") from error
 
 
 def members(path: Path, bounds: Bounds) -> Iterator[Member]:
@@ -55,7 +62,7 @@ def members(path: Path, bounds: Bounds) -> Iterator[Member]:
     """
     total = 0
     with told("not a zip or tar archive, or a damaged one"):
-        for number, member in enumerate(_zip(path) if zipfile.is_zipfile(path) else _tar(path)):
+        for number, member in enumerate(_zip(path) if _is_zip(path) else _tar(path)):
             total += member.size
             _check(member, number, total, bounds)
             if not any(part.startswith((".", "__MACOSX")) for part in member.parts):
@@ -67,10 +74,23 @@ def _check(member: Member, number: int, total: int, bounds: Bounds) -> None:
         raise UnreadableDataset(f"the archive holds more than {bounds.members:,} files; use npz or Parquet for so many")
     if total > bounds.bytes:
         raise UnreadableDataset(f"the archive's files take more than {bounds.bytes:,} bytes when decompressed")
+    if len(member.name) > LONGEST_NAME:
+        raise UnreadableDataset(f"the archive holds the name {member.name[:50]}..., which is too long; shorten it")
     if ".." in member.parts or member.name.startswith("/"):
         raise UnreadableDataset(
             f"the archive holds the name {member.name[:200]!r}, which leads out of it; pack the folder itself"
         )
+
+
+def printable(name: str) -> str:
+    """Control characters and bytes that are no text escaped: names reach sentences, summaries and databases."""
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else f"\\u{ord(c):04x}" for c in name)
+
+
+def _is_zip(path: Path) -> bool:
+    """By its beginning: a tar may end in a zip."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def _zip(path: Path) -> Iterator[Member]:
@@ -79,7 +99,7 @@ def _zip(path: Path) -> Iterator[Member]:
             if info.flag_bits & 1:
                 raise UnreadableDataset("the archive is encrypted; pack it without a password")
             if not info.is_dir():
-                yield Member(info.filename, info.file_size, lambda i=info: archive.open(i))
+                yield Member(printable(info.filename), info.file_size, lambda i=info: archive.open(i))
 
 
 def _tar(path: Path) -> Iterator[Member]:
@@ -87,7 +107,7 @@ def _tar(path: Path) -> Iterator[Member]:
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # or it would keep all that it has seen
             if info.isfile():
-                yield Member(info.name, info.size, lambda i=info: _opened(archive, i))
+                yield Member(printable(info.name), info.size, lambda i=info: _opened(archive, i))
 
 
 def _opened(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -88,8 +88,6 @@ def _check_lengths(name: str, split: Split) -> None:
             raise UnreadableDataset(f"{key} holds {len(x):,} examples but {next(iter(arrays))} {len(split):,}")
         if split.y is not None and len(x) != len(split.y):
             raise UnreadableDataset(f"{key} holds {len(x):,} examples but y_{name} {len(split.y):,} labels")
-        if len(x) == 0:
-            raise UnreadableDataset(f"{key} is empty")
 
 
 def _check_shapes(splits: Mapping[str, Split]) -> None:
@@ -144,8 +142,6 @@ def _argmax(y: np.ndarray) -> np.ndarray:
 
 
 def _check_labels(name: str, y: np.ndarray) -> None:
-    if len(y) == 0:
-        return
     least, most = int(y.min()), int(y.max())
     if least < 0 or most >= 2**31:
         raise UnreadableDataset(f"y_{name} holds the label {least if least < 0 else most}; labels count from 0")

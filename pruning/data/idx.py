@@ -66,6 +66,8 @@ def _read(file: IO[bytes], name: str, key: str, how: Preprocess, shelf: Shelf) -
 
 
 def _read_images(file: IO[bytes], name: str, key: str, shape: tuple[int, ...], how: Preprocess, shelf: Shelf) -> None:
+    if not 0 < shape[1] * shape[2] <= shelf.bounds.pixels:
+        raise UnreadableDataset(f"{name} holds images of {shape[1]} x {shape[2]} pixels; take the files as they are")
     decoder = Decoder(how, shelf.bounds, how.size or (shape[1], shape[2]), how.color or "gray")
     array = shelf.make(key, (shape[0], *decoder.shape), "u1")
     for i in range(0, shape[0], EXAMPLES):

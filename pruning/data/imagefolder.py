@@ -33,7 +33,7 @@ def read_imagefolder(path: Path, how: Preprocess, shelf: Shelf) -> None:
     Raises: UnreadableDataset: what is wrong with the archive, or with an image.
     """
     counts, decoder = _look(path, how, shelf.bounds)
-    classes = _classes(counts)
+    classes = _classes(counts, shelf.bounds)
     sizes = {split: sum(n for p, n in counts.items() if p.split == split) for split in ("train", "test", "val")}
     for split, n in sizes.items():
         if n:
@@ -57,11 +57,13 @@ def _look(path: Path, how: Preprocess, bounds: Bounds) -> tuple[Counter[Place], 
     return counts, decoder
 
 
-def _classes(counts: Counter[Place]) -> list[str]:
+def _classes(counts: Counter[Place], bounds: Bounds) -> list[str]:
     """Sorted, over all splits; empty: no image is in a folder of a class."""
     labels = {p.label for p in counts}
     if None in labels and len(labels) > 1:
         raise UnreadableDataset(f"some images lie in folders of classes and others do not; {LAYOUT}")
+    if len(labels) > bounds.classes:
+        raise UnreadableDataset(f"the images lie in more than {bounds.classes:,} folders; {LAYOUT}")
     return sorted(label for label in labels if label is not None)
 
 

@@ -15,7 +15,7 @@ from pruning.data.archive import told
 from pruning.data.shelf import Shelf
 from pruning.errors import UnreadableDataset
 
-KNOWN = re.compile(r"(x_(train|test|val)(\..+)?|y_(train|test|val))")
+KNOWN = re.compile(r"(x_(train|test|val)(\.[^\x00-\x1f\x7f]{1,200})?|y_(train|test|val))")
 NOT_NPZ = (
     "not an npz archive, or a damaged one; write it with numpy.savez_compressed, or say that its format is another: "
     "imagefolder, parquet or idx"

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pruning.analysis import Preprocess
-from pruning.data.archive import members
+from pruning.data.archive import LONGEST_NAME, members, printable, told
 from pruning.data.images import Decoder, Encoded
 from pruning.data.shelf import Bounds, Shelf
 from pruning.data.splits import split_of
@@ -26,6 +26,8 @@ from pruning.errors import UnreadableDataset
 
 LABELS = ("label", "labels", "fine_label", "target", "targets", "class", "y")
 ROWS = 512  # read together
+MOST_NAMES = 2**16
+MOST_COLUMNS = 1000
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,13 @@ def _batches(file: pq.ParquetFile, name: str, columns: Columns, size: int = ROWS
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, EOFError, NotImplementedError) as error:
-        raise UnreadableDataset(
-            f"{name} is not a Parquet file, or a damaged one ({str(error)[:200]}); write it again"
-        ) from error
+    with told(f"{name} is not a Parquet file, or a damaged one; write it again"):
+        try:
+            yield
+        except pa.ArrowException as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise ValueError(str(error)) from error  # some of Arrow's errors have no other base
 
 
 def _check_size(file: pq.ParquetFile, name: str, bounds: Bounds) -> None:
@@ -121,6 +124,8 @@ def _check_size(file: pq.ParquetFile, name: str, bounds: Bounds) -> None:
 
 
 def _columns(schema: pa.Schema) -> Columns:
+    if len(schema.names) > MOST_COLUMNS or any(printable(n)[:LONGEST_NAME] != n for n in schema.names):
+        raise UnreadableDataset(f"at most {MOST_COLUMNS} columns are taken, with short names that can be printed")
     label = next((name for name in LABELS if name in schema.names), None)
     images = [f.name for f in schema if f.name != label and _is_image(f.type)]
     arrays = [f.name for f in schema if f.name != label and _is_numbers(f.type)]
@@ -162,7 +167,8 @@ def _class_names(schema: pa.Schema, label: str | None) -> tuple[str, ...]:
     try:
         said: Any = json.loads((schema.metadata or {})[b"huggingface"])
         names = said["info"]["features"][label]["names"]
-        return tuple(str(name) for name in names) if isinstance(names, list) else ()
+        is_sane = isinstance(names, list) and len(names) <= MOST_NAMES
+        return tuple(printable(str(name))[:LONGEST_NAME] for name in names) if is_sane else ()
     except (KeyError, ValueError, TypeError):
         return ()
 

@@ -24,6 +24,7 @@ class Bounds:
     members: int = 2_000_000
     member_bytes: int = 2**26
     pixels: int = 2**25
+    classes: int = 2**16
 
 
 @dataclass
@@ -38,8 +39,10 @@ class Shelf:
     def make(self, name: str, shape: tuple[int, ...], dtype: np.dtype | str) -> np.ndarray:
         """An array of zeros to be filled.
 
-        Raises: UnreadableDataset: all arrays together take more bytes than they may, or the disk is full.
+        Raises: UnreadableDataset: it is empty, all arrays together take more bytes than they may, or the disk is full.
         """
+        if 0 in shape:
+            raise UnreadableDataset(f"{name} is empty")
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         total = size + sum(a.nbytes for a in self.arrays.values())

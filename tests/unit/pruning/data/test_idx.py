@@ -57,8 +57,10 @@ def test_numbers_other_than_bytes(tmp_path):
         ({"raw/" + NAME: idx(X)}, "the archive holds x_train twice"),
         ({"t10k-images-idx3-ubyte.gz": None}, "the archive lacks x_test"),
         (dict.fromkeys(GOOD) | {"README": b"x"}, "holds no IDX files: pack train-images-idx3-ubyte.gz"),
+        ({NAME: gzip.compress(struct.pack(">BBBB3I", 0, 0, 8, 3, 5, 0, 2**31))}, "images of 0 x 2147483648 pixels"),
+        ({NAME: gzip.compress(struct.pack(">BBBB3I", 0, 0, 8, 3, 0, 28, 28))}, "x_train is empty"),
         (
-            {NAME: gzip.compress(struct.pack(">BBBB3I", 0, 0, 8, 3, *[2**31] * 3))},
+            {NAME: gzip.compress(struct.pack(">BBBB3I", 0, 0, 8, 3, 2**31, 28, 28))},
             r"the arrays take [\d,]+ bytes when decompressed; at most",
         ),
     ],
