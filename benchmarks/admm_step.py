@@ -8,28 +8,32 @@ import torch
 
 from benchmarks.results import DATA, save
 from pruning import admm
-from pruning.analysis import Preprocess
+from pruning.batches import Batches
 from pruning.budgets import settle
-from pruning.data import READERS
+from pruning.data.cache import Source, read
+from pruning.fit import check_fit
 from pruning.methods.problem import Problem
+from pruning.objective import Objective
 from pruning.onnx.analyse import analyse
 from pruning.onnx.vet import vet
 from pruning.plan import Plan
-from pruning.train import Batches, Trainer
+from pruning.train import Trainer
 
 PAIRS = 400
 ROUNDS = 11
 
 
 def main() -> None:
-    _, network = analyse(vet((DATA / "lenet5.onnx").read_bytes()))
+    model = vet((DATA / "lenet5.onnx").read_bytes())
+    analysis, network = analyse(model)
     network.to(torch.device("cpu"))
-    dataset = READERS["npz"](DATA / "mnist.npz", Preprocess())
+    dataset = read(Source(DATA / "mnist.npz")).bound(analysis.inputs)
+    objective = Objective.of(check_fit(analysis, dataset.summary("npz")), network, model)
     plan = Plan.model_validate({"budget": {"pruning_rate": 20}})
     train = Batches.of(dataset.train, 128, 0, torch.device("cpu"))
     allowance = settle(plan, list(network.layers.values()))
-    problem = Problem(network, train, train, plan, allowance, lambda _: None)
-    trainer = Trainer(network, train, torch.optim.Adam(network.module.parameters(), 1e-4), problem.tick)
+    problem = Problem(network, train, train, plan, allowance, objective, lambda _: None)
+    trainer = Trainer(network, train, objective, torch.optim.Adam(network.module.parameters(), 1e-4), problem.tick)
     W = network.W()
     state = admm.init(W, problem.project, 1e-3)
     plain, penalised = _paired_steps(trainer, state, W)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pruning.analysis import Preprocess
+from pruning.data import READERS
 from pruning.errors import InvalidPlan, OutOfMemory, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
@@ -36,6 +38,10 @@ class Terminal:
         values = "  ".join(f"{k} {v:.4g}" for k, v in metric.values.items())
         self._print(f"{metric.phase} {metric.round:>3}  {values}")
 
+    def warning(self, text: str) -> None:
+        """A line that stands out."""
+        self._print(f"warning: {text}")
+
     def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
         """Nothing to resume from here."""
 
@@ -54,8 +60,17 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         if not options.data.is_file():
             raise FileNotFoundError(f"there is no file {options.data}")
-        order = Order(options.model.read_bytes(), options.data, _plan(options), preprocess=_preprocess(options))
-        delivery = prune(order, Terminal())
+        with tempfile.TemporaryDirectory(prefix="secateur-") as cache:
+            order = Order(
+                options.model.read_bytes(),
+                options.data,
+                _plan(options),
+                options.format,
+                _preprocess(options),
+                cache=Path(cache),
+                memory=options.memory * 2**30,
+            )
+            delivery = prune(order, Terminal())
     except (PruningError, OSError, MemoryError, RuntimeError) as error:
         if not isinstance(error, PruningError | OSError) and not is_out_of_memory(error):
             raise
@@ -78,20 +93,37 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pruning", description="Prune an ONNX model and retrain it.")
     parser.add_argument("model", type=Path, help="ONNX file")
-    parser.add_argument("data", type=Path, help="npz file with x_train, y_train, x_test, y_test")
+    parser.add_argument("data", type=Path, help="npz file with x_train, y_train, x_test, y_test; or see --format")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for the results (default: out)")
     goal = parser.add_mutually_exclusive_group()
     goal.add_argument("--rate", type=float, help="pruning rate: 20 keeps a twentieth of the weights")
     goal.add_argument("--sparsity", type=float, help="share of zeros: 0.95 keeps a twentieth")
     parser.add_argument("--plan", type=Path, help="JSON file with a plan; --rate and --sparsity replace its budget")
+    parser.add_argument(
+        "--format", choices=READERS, default="npz", help="npz (default), or an archive of images, Parquet or IDX files"
+    )
+    parser.add_argument("--memory", type=float, default=4, help="GiB that prepared examples may take (default: 4)")
     parser.add_argument("--scale", type=float, default=1.0, help="examples become (x * scale - mean) / std")
     parser.add_argument("--mean", type=_numbers, default=(0.0,), help="one value, or one for each channel: 0.5,0.4,0.3")
     parser.add_argument("--std", type=_numbers, default=(1.0,), help="as --mean")
+    parser.add_argument("--size", type=_size, help="images are brought to height,width: 224,224, or 224 for both")
+    parser.add_argument("--fit", choices=("stretch", "crop"), default="stretch", help=_help("fit"))
+    parser.add_argument("--color", choices=("rgb", "gray"), help=_help("color"))
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw", help=_help("layout"))
     return parser
 
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
+
+
+def _size(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(","))
+    return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def _help(name: str) -> str | None:
+    return Preprocess.model_fields[name].description
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -107,7 +139,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _preprocess(options: argparse.Namespace) -> Preprocess:
-    return Preprocess(scale=options.scale, mean=options.mean, std=options.std)
+    return Preprocess.model_validate({name: getattr(options, name) for name in Preprocess.model_fields})
 
 
 if __name__ == "__main__":

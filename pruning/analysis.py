@@ -1,12 +1,13 @@
 """What is known of an uploaded model or data set before any job. Importable without torch."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pruning.errors import DatasetMismatch
+from pruning.fit import check_fit as check_fit
 from pruning.frozen import Frozen
+
+Targets = Literal["classes", "labels", "numbers", "positions", "none"]
 
 
 class Layer(Frozen):
@@ -54,12 +55,18 @@ class Analysis(Frozen):
     warnings: tuple[str, ...] = ()
 
 
-class Split(Frozen):
-    """One part of a data set."""
+class Array(Frozen):
+    """What one input is given for one example."""
 
-    examples: int
     shape: tuple[int, ...] = Field(description="Of one example, without the batch.")
     dtype: str
+
+
+class Split(Array):
+    """One part of a data set; shape and dtype are those of its first input."""
+
+    examples: int
+    inputs: dict[str, Array] = Field(default={}, description="Inputs by name, where the data set names them.")
 
 
 class DatasetSummary(Frozen):
@@ -67,7 +74,14 @@ class DatasetSummary(Frozen):
 
     format: str
     splits: dict[str, Split]
-    classes: int = Field(description="Largest label + 1.")
+    targets: Targets = Field(
+        default="classes",
+        description="classes: one label an example; labels: several, yes or no; numbers: regression; positions: a "
+        "class for each position; none: no labels, the dense model teaches.",
+    )
+    target_shape: tuple[int, ...] = Field(default=(), description="Of one example's target.")
+    classes: int | None = Field(default=None, description="Largest label + 1; null where there are no classes.")
+    class_names: tuple[str, ...] = Field(default=(), description="In the order of the labels, where they are known.")
 
 
 def _positive(value: float) -> float:
@@ -76,39 +90,46 @@ def _positive(value: float) -> float:
     return value
 
 
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+
+
 class Preprocess(Frozen):
-    """What is done to each example: (x * scale - mean) / std, mean and std for each channel or one for all."""
+    """What is done to each example: images are resized to `size` and laid out; then (x * scale - mean) / std.
+
+    The second part is for inputs that take floats; whole numbers, such as token ids, are fed as they are.
+    """
 
     scale: Annotated[float, AfterValidator(_positive)] = Field(
         default=1.0, description="1/255 turns bytes into 0 to 1."
     )
-    mean: tuple[float, ...] = Field(default=(0.0,), min_length=1)
-    std: tuple[Annotated[float, AfterValidator(_positive)], ...] = Field(default=(1.0,), min_length=1)
+    mean: tuple[float, ...] = Field(default=(0.0,), min_length=1, description="One value, or one for each channel.")
+    std: tuple[Annotated[float, AfterValidator(_positive)], ...] = Field(
+        default=(1.0,), min_length=1, description="One value, or one for each channel."
+    )
+    size: tuple[Pixels, Pixels] | None = Field(
+        default=None, description="Height and width that images are brought to; null: as they are, all of one size."
+    )
+    fit: Literal["stretch", "crop"] = Field(
+        default="stretch", description="stretch: to `size` as it is; crop: scaled to cover it, then cut at the centre."
+    )
+    color: Literal["rgb", "gray"] | None = Field(
+        default=None, description="Channels that images are given; null: those of the first image."
+    )
+    layout: Literal["nchw", "nhwc"] = Field(
+        default="nchw", description="Where the channels are; nets from TensorFlow take nhwc."
+    )
+
+    @property
+    def channel_axis(self) -> int:
+        """Axis of the channels in a batch."""
+        return 1 if self.layout == "nchw" else -1
+
+    def in_words(self) -> str:
+        """For sentences."""
+        images = [f"size={_numbers(self.size)}, fit={self.fit}" if self.size else "", self.color or ""]
+        numbers = f"scale={self.scale:.6g}, mean={_numbers(self.mean)}, std={_numbers(self.std)}, layout={self.layout}"
+        return ", ".join([numbers, *filter(None, images)])
 
 
-def check_fit(analysis: Analysis, dataset: DatasetSummary) -> None:
-    """Raises: DatasetMismatch: the examples or the labels are not what the model takes and gives."""
-    wanted = analysis.inputs[0].shape[1:]
-    for name, split in dataset.splits.items():
-        fits = len(wanted) == len(split.shape) and all(w in (None, s) for w, s in zip(wanted, split.shape, strict=True))
-        if not fits:
-            raise DatasetMismatch(
-                f"x_{name} holds examples of shape {_shape(split.shape)}; the model's input "
-                f"{analysis.inputs[0].name} takes {_shape(wanted)}"
-            )
-    output = analysis.outputs[0]
-    if len(output.shape) != 2:
-        raise DatasetMismatch(
-            f"the model's output {output.name} has shape {_shape(output.shape)}; labels need one score for each class, "
-            "(N, classes): re-export with a Flatten at the end"
-        )
-    classes = output.shape[1] or 0
-    if dataset.classes > classes:
-        raise DatasetMismatch(
-            f"labels go up to {dataset.classes - 1}, but the model's output {output.name} "
-            f"has {classes} classes (labels 0 to {classes - 1})"
-        )
-
-
-def _shape(dims: Sequence[int | None]) -> str:
-    return "(" + ", ".join("?" if d is None else str(d) for d in dims) + ")"
+def _numbers(values: tuple[float, ...]) -> str:
+    return ",".join(f"{v:.6g}" for v in values)

@@ -16,9 +16,13 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from safetensors.torch import save
 
 from pruning.data.dataset import Dataset
+from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import WrongDelivery
 from pruning.listener import Listener
-from pruning.measure import Latency, gzip_bytes, latency, top1
+from pruning.measure import Feeds, Latency, gzip_bytes, latency, run, session
+from pruning.metrics import METRICS
+from pruning.objective import Objective
+from pruning.onnx import batchnorm
 from pruning.onnx.agree import compare
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.network import Network
@@ -41,6 +45,8 @@ from pruning.report_page import render
 LIMIT, HALF_LIMIT = 1e-4, 2e-2  # relative; half precision rounds the weights
 EXAMPLES_COMPARED = 64
 LARGE_DROP = 0.05
+LARGE_GROWTH = 0.5  # of the mean squared error
+EVALUATION_BATCH = 500
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 NO_SPEED = (
     "zeros anywhere in a layer make the file compress better; stock ONNX Runtime multiplies by them all the same, "
@@ -56,10 +62,22 @@ class Trained:
     network: Network
     dataset: Dataset
     order: Order
+    objective: Objective
     convergence: Convergence
     device: str
     batch_size: int
     started: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found on the delivered file."""
+
+    checks: Checks
+    layers: list[LayerReport]
+    accuracy: Accuracy
+    times: Latency
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -78,16 +96,16 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     """
     listener.phase("verify", 0.9)
     trained.network.module.cpu()
+    batchnorm.fold(trained.network)
     pruned = write_back(trained.model, trained.network).SerializeToString()
     layers = _layers(pruned, trained.network)
     checks = _verify(pruned, trained, sum(layer.weights - layer.kept for layer in layers))
     listener.phase("measure", 0.92)
-    accuracy = _accuracy(pruned, trained)
-    times = latency(
-        trained.order.model, pruned, {trained.network.inputs[0]: trained.dataset.test.prepared(slice(0, 1))}
-    )
+    accuracy, doubts = _accuracy(pruned, trained)
+    times = latency(trained.order.model, pruned, trained.dataset.test.prepared(slice(0, 1)))
     listener.phase("report", 0.99)
-    report = _report(pruned, trained, checks, layers, accuracy, times)
+    measured = Measured(checks, layers, accuracy, times, (NO_SPEED, *doubts))
+    report = _report(pruned, trained, measured)
     files = {
         "pruned.onnx": pruned,
         "masks.safetensors": save({k: (w.detach() != 0).contiguous() for k, w in trained.network.W().items()}),
@@ -101,14 +119,24 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
 def _verify(pruned: bytes, trained: Trained, zeros: int) -> Checks:
     """Held against the trained network on random input and on real examples that are not the test split's."""
     onnx.checker.check_model(ModelProto.FromString(pruned))
-    x = trained.dataset.train.prepared(slice(0, EXAMPLES_COMPARED))
-    noise = np.random.default_rng(0).random(x.shape, dtype=np.float32) * max(float(np.abs(x).max()), 1e-6)
-    found = [compare(pruned, trained.network, {trained.network.inputs[0]: batch}) for batch in (x, noise)]
+    x = trained.dataset.train.prepared(slice(0, min(EXAMPLES_COMPARED, len(trained.dataset.train))))
+    found = [compare(pruned, trained.network, batch) for batch in (x, _noise(x))]
     limit = HALF_LIMIT if _is_half(trained) else LIMIT
     if not all(agreement is not None and agreement.relative <= limit for agreement in found):
         raise WrongDelivery
     worst = max(agreement.max_abs for agreement in found if agreement is not None)
     return Checks(opens=True, checker=True, agrees_max_abs=worst, zeros_counted=zeros)
+
+
+def _noise(x: Feeds) -> dict[str, np.ndarray]:
+    """Random numbers as large as these; whole numbers, such as token ids, in another order."""
+    rng = np.random.default_rng(0)
+    return {
+        name: (rng.random(v.shape, dtype=np.float32) * max(float(np.abs(v).max()), 1e-6)).astype(v.dtype)
+        if v.dtype.kind == "f"
+        else rng.permuted(v.reshape(-1)).reshape(v.shape)
+        for name, v in x.items()
+    }
 
 
 def _is_half(trained: Trained) -> bool:
@@ -143,34 +171,55 @@ def _empty_filters(values: np.ndarray) -> int:
     return int((~values.reshape(len(values), -1).any(axis=1)).sum())
 
 
-def _accuracy(pruned: bytes, trained: Trained) -> Accuracy:
-    test = trained.dataset.test
-    dense_right, examples = top1(trained.order.model, test.batches(500))
-    pruned_right, _ = top1(pruned, test.batches(500))
-    return Accuracy(
-        dense=dense_right / examples,
-        pruned=pruned_right / examples,
-        drop=(dense_right - pruned_right) / examples,
-        examples=examples,
+def _accuracy(pruned: bytes, trained: Trained) -> tuple[Accuracy, list[str]]:
+    """On the test split, of both files; and what somebody should look into before using the pruned one."""
+    dense_counts, pruned_counts = _counts(pruned, trained)
+    objective, test = trained.objective, trained.dataset.test
+    goal, metric = objective.goal, METRICS[objective.goal.metric]
+    dense, after = metric.value(dense_counts), metric.value(pruned_counts)
+    accuracy = Accuracy(
+        metric=goal.metric,
+        dense=dense,
+        pruned=after,
+        drop=objective.score(dense) - objective.score(after),
+        examples=len(test),
     )
+    x = test.prepared(slice(0, min(LOOKED_AT, len(test))))
+    text = doubt(goal, dense_counts, trained.order.preprocess, x)
+    return accuracy, [*([text] if text else []), *_notes(accuracy, goal.has_targets)]
 
 
-def _report(
-    pruned: bytes, trained: Trained, checks: Checks, layers: list[LayerReport], accuracy: Accuracy, times: Latency
-) -> Report:
-    compression = _compression(pruned, trained, layers)
+def _counts(pruned: bytes, trained: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """What the metric is made from, for the dense and the pruned file; without targets the dense file is right."""
+    goal, ending = trained.objective.goal, trained.objective.endings[trained.objective.goal.output]
+    count = METRICS[goal.metric].count
+    sessions = session(trained.order.model), session(pruned)
+    totals: list[np.ndarray] = []
+    for x, y in trained.dataset.test.batches(EVALUATION_BATCH):
+        outputs = [run(s, x)[goal.output] for s in sessions]
+        right = outputs[0] if y is None else y
+        totals.append(np.stack([count(output, right, goal, ending) for output in outputs]))
+    dense, after = np.sum(totals, axis=0)
+    return dense, after
+
+
+def _report(pruned: bytes, trained: Trained, measured: Measured) -> Report:
+    compression = _compression(pruned, trained, measured.layers)
     return Report(
-        headline=_headline(compression, accuracy, times),
+        headline=_headline(compression, measured.accuracy, measured.times),
         goal_met=compression.weights_kept <= trained.order.plan.budget.kept_of(compression.weights_total),
-        accuracy=accuracy,
+        accuracy=measured.accuracy,
         compression=compression,
         latency=LatencyReport(
-            runtime=f"onnxruntime {ort.__version__}", provider="CPUExecutionProvider", threads=1, **vars(times)
+            runtime=f"onnxruntime {ort.__version__}",
+            provider="CPUExecutionProvider",
+            threads=1,
+            **vars(measured.times),
         ),
-        layers=tuple(layers),
+        layers=tuple(measured.layers),
         convergence=trained.convergence,
-        checks=checks,
-        notes=(NO_SPEED, *_warnings(accuracy, trained.dataset)),
+        checks=measured.checks,
+        notes=measured.notes,
         manifest=_manifest(trained),
     )
 
@@ -192,27 +241,26 @@ def _compression(pruned: bytes, trained: Trained, layers: list[LayerReport]) -> 
 
 
 def _headline(compression: Compression, accuracy: Accuracy, times: Latency) -> str:
+    dense, after = (accuracy.formatted(accuracy.metric, v) for v in (accuracy.dense, accuracy.pruned))
     return (
         f"{compression.weights_total:,} weights became {compression.weights_kept:,} "
-        f"({compression.pruning_rate:.1f}x); top-1 {accuracy.dense:.2%} to {accuracy.pruned:.2%} on "
+        f"({compression.pruning_rate:.1f}x); {accuracy.named(accuracy.metric)} {dense} to {after} on "
         f"{accuracy.examples:,} test examples; {compression.bytes.dense:,} bytes to {compression.bytes.pruned:,} "
         f"({compression.bytes.pruned_gzip:,} gzipped); {times.dense_ms:.3g} ms to {times.pruned_ms:.3g} ms "
         "in ONNX Runtime on one thread"
     )
 
 
-def _warnings(accuracy: Accuracy, dataset: Dataset) -> list[str]:
-    """What somebody should look into before using the file."""
+def _notes(accuracy: Accuracy, has_targets: bool) -> list[str]:
     found = []
-    classes = int(dataset.test.y.max()) + 1
-    if accuracy.dense < 1.5 / classes:
+    if not has_targets:
+        found.append("the data set has no labels: the dense file counts as right, and reaches 1 by definition")
+    is_error = accuracy.metric == "mse"
+    if accuracy.drop > (LARGE_GROWTH * accuracy.dense if is_error else LARGE_DROP):
+        lost = f"{accuracy.drop / max(accuracy.dense, 1e-12):.0%} more error" if is_error else ""
         found.append(
-            f"the dense file itself is right on {accuracy.dense:.1%} only, about as often as chance: are scale, mean "
-            "and std those that the model was trained with, and the labels in its order?"
-        )
-    if accuracy.drop > LARGE_DROP:
-        found.append(
-            f"the pruned file lost {100 * accuracy.drop:.1f} points: ask for a lower rate, or more rounds and epochs"
+            f"the pruned file {f'makes {lost}' if lost else f'lost {100 * accuracy.drop:.1f} points'}: "
+            "ask for a lower rate, or more rounds and epochs"
         )
     return found
 
@@ -227,6 +275,7 @@ def _manifest(trained: Trained) -> Manifest:
         dataset_sha256=dataset_sha256,
         plan=plan,
         preprocess=order.preprocess,
+        data_format=order.data_format,
         batch_size=trained.batch_size,
         seed=order.plan.train.seed,
         versions={"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},

@@ -33,6 +33,9 @@ class Listener(Protocol):
     def metric(self, metric: Metric) -> None:
         """A round has ended."""
 
+    def warning(self, text: str) -> None:
+        """Something that somebody should look into before the result is used."""
+
     def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
         """A point to go on from; make() copies the tensors."""
 

@@ -3,7 +3,7 @@
 import gzip
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,18 +111,6 @@ def run(s: ort.InferenceSession, x: Feeds) -> dict[str, np.ndarray]:
             raise OutOfMemory from error
         raise RejectedModel(f"ONNX Runtime does not run the file: {first_line(error)}") from error
     return dict(zip(names, outputs, strict=True))
-
-
-def top1(content: bytes, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> tuple[int, int]:
-    """Examples whose largest output is the label, and all examples."""
-    s = session(content)
-    name = s.get_inputs()[0].name
-    right = examples = 0
-    for x, y in batches:
-        output = next(iter(run(s, {name: x}).values()))
-        right += int((output.argmax(-1) == y).sum())
-        examples += len(y)
-    return right, examples
 
 
 def latency(dense: bytes, pruned: bytes, x: Feeds, seconds: float = 1.0, least: int = 20) -> Latency:

@@ -1,29 +1,36 @@
 """The story of a pruning job."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
-from pruning.analysis import check_fit
+from pruning.batches import Batches
 from pruning.budgets import settle
-from pruning.data import READERS
-from pruning.data.dataset import Dataset
+from pruning.data.cache import read
+from pruning.data.dataset import Dataset, Split
 from pruning.deliver import Delivery, Trained, deliver
+from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import Cancelled, InvalidPlan
+from pruning.fit import check_fit
 from pruning.listener import Listener, Metric
 from pruning.methods import METHODS
 from pruning.methods.problem import Checkpoint, Problem
+from pruning.metrics import METRICS
+from pruning.objective import Objective
+from pruning.onnx import batchnorm
 from pruning.onnx.analyse import analyse
+from pruning.onnx.network import Network
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
 from pruning.order import Order
 from pruning.plan import Plan
 from pruning.report import Convergence
-from pruning.train import Batches, top1
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
+EXAMPLES_FOR_STATISTICS = 4096
 EPOCHS_BETWEEN_CHECKPOINTS = 2
 
 
@@ -36,21 +43,24 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     begin = TRAINING[0] if resume else 0.0  # a job that was taken over does not run backwards
     listener.phase("import", begin)
     model = unshare(vet(order.model))
-    dataset = READERS[order.data_format](order.data, order.preprocess, order.most_data_bytes)
+    dataset = read(order.source, order.cache)
     analysis, network = analyse(model)
-    check_fit(analysis, dataset.summary(order.data_format))
+    goal = check_fit(analysis, dataset.summary(order.data_format), order.plan.train.loss, order.plan.train.output)
+    dataset = dataset.bound(analysis.inputs)
     allowance = settle(order.plan, analysis.layers)
     listener.phase("baseline", max(begin, 0.02))
     device = device_of(order.plan)
     network.to(device)
-    train, val = _batches(dataset, order.plan, device)
+    objective = Objective.of(goal, network, model)
+    train, val = _batches(dataset, order, device)
+    _put_batch_norm_back(network, order.plan, train)
     tick = _Tick(listener)
-    problem = Problem(network, train, val, order.plan, allowance, tick)
+    problem = Problem(network, train, val, order.plan, allowance, objective, tick)
     tick.of = problem.total_steps
     if resume is None:
-        listener.metric(Metric(0, "baseline", 0, {"accuracy": top1(network, val)}))
+        _baseline(problem, listener)
     convergence = _follow(problem, listener, resume, started)
-    trained = Trained(model, network, dataset, order, convergence, str(device), train.size, started)
+    trained = Trained(model, network, dataset, order, objective, convergence, str(device), train.size, started)
     return deliver(trained, listener)
 
 
@@ -65,9 +75,33 @@ def device_of(plan: Plan) -> torch.device:
     return torch.device("cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu")
 
 
-def _batches(dataset: Dataset, plan: Plan, device: torch.device) -> tuple[Batches, Batches]:
-    train, val = dataset.with_validation(plan.train.validation_share, plan.train.seed)
-    return tuple(Batches.of(s, plan.train.batch_size, plan.train.seed, device) for s in (train, val))  # type: ignore[return-value]
+def _batches(dataset: Dataset, order: Order, device: torch.device) -> tuple[Batches, Batches]:
+    """The memory is shared by the number of examples."""
+    settings = order.plan.train
+    train, val = dataset.with_validation(settings.validation_share, settings.seed)
+
+    def made(split: Split) -> Batches:
+        memory = order.memory * len(split) / (len(train) + len(val))
+        return Batches.of(split, settings.batch_size, settings.seed, device, memory)
+
+    return made(train), made(val)
+
+
+def _put_batch_norm_back(network: Network, plan: Plan, train: Batches) -> None:
+    """Where the plan says so, or leaves it open and the exporter seems to have folded it away."""
+    wanted = plan.train.insert_batch_norm
+    if batchnorm.is_folded(network) if wanted is None else wanted:
+        steps = min(train.steps, math.ceil(EXAMPLES_FOR_STATISTICS / train.size))
+        batchnorm.insert(network, (train.at(step)[0] for step in range(steps)))
+
+
+def _baseline(problem: Problem, listener: Listener) -> None:
+    """The dense network on the validation split; a warning where it is no better than chance."""
+    counts, goal = problem.objective.count(problem.network, problem.val), problem.objective.goal
+    listener.metric(Metric(0, "baseline", 0, {"accuracy": METRICS[goal.metric].value(counts)}))
+    split = problem.val.split
+    if text := doubt(goal, counts, split.preprocess, split.prepared(slice(0, LOOKED_AT))):
+        listener.warning(text)
 
 
 def _follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Convergence:

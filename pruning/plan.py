@@ -80,7 +80,12 @@ class Retrain(Frozen):
 class Train(Frozen):
     """How every training step is done."""
 
-    loss: Literal["cross_entropy"] = "cross_entropy"
+    loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "distill"] = Field(
+        default="auto",
+        description="What training lowers; auto: what fits the targets. distill: the distance from what the dense "
+        "model gives, also where there are labels; the only one without labels, besides mse for a regression net.",
+    )
+    output: str | None = Field(default=None, description="Output that the targets are for; null: the first.")
     batch_size: int | None = Field(
         default=None,
         ge=1,
@@ -95,6 +100,11 @@ class Train(Frozen):
         gt=0,
         lt=1,
         description="Share of the training data held out to choose models, where the data set has no x_val.",
+    )
+    insert_batch_norm: bool | None = Field(
+        default=None,
+        description="Put BatchNormalization behind each convolution with a bias, changing nothing at first, train with "
+        "it and fold it back at delivery; null: where an exporter seems to have folded it away.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes CUDA where it is there.")
 

@@ -7,18 +7,39 @@ from pydantic import Field
 from pruning.analysis import Preprocess
 from pruning.frozen import Frozen
 
+METRICS: dict[str, tuple[str, str]] = {  # name in sentences, format
+    "top1": ("top-1", ".2%"),
+    "f1": ("micro F1", ".2%"),
+    "mse": ("mean squared error", ".4g"),
+    "agreement": ("agreement with the dense model", ".2%"),
+    "r2": ("R2 against the dense model", ".4f"),
+}
+
 
 class Accuracy(Frozen):
-    """Shares, 0 to 1, counted in ONNX Runtime."""
+    """By a metric, counted in ONNX Runtime."""
 
-    metric: str = "top1"
+    metric: str = Field(
+        default="top1",
+        description="top1, f1 (micro, at 0.5), mse; without labels agreement or r2 with the dense file, which is 1.",
+    )
     dense: float
     pruned: float
-    drop: float = Field(description="dense - pruned; negative where the pruned file is better.")
+    drop: float = Field(description="How much worse the pruned file is; negative where it is better.")
     examples: int
     split: str = Field(
         default="test", description="Used once, for the delivered file; models are chosen on a validation split."
     )
+
+    @staticmethod
+    def named(metric: str) -> str:
+        """The metric in sentences."""
+        return METRICS[metric][0]
+
+    @staticmethod
+    def formatted(metric: str, value: float) -> str:
+        """A value of the metric in sentences."""
+        return format(value, METRICS[metric][1])
 
 
 class Pair(Frozen):
@@ -96,6 +117,7 @@ class Manifest(Frozen):
     dataset_sha256: str
     plan: dict[str, Any]
     preprocess: Preprocess
+    data_format: str = "npz"
     batch_size: int = Field(description="Examples in a training step, also where the plan left it open.")
     seed: int
     versions: dict[str, str]

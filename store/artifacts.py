@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -101,6 +102,8 @@ def _drop(sha256: str) -> None:
             return
     if _age(path(sha256)) < settings().grace_seconds:
         return
+    for decoded in settings().cache.glob(f"{sha256}-*"):  # who reads it now keeps what it has mapped
+        shutil.rmtree(decoded, ignore_errors=True)
     aside = settings().artifacts / f"leaving-{sha256}"
     try:
         path(sha256).rename(aside)

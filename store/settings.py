@@ -31,13 +31,21 @@ class Settings(BaseSettings):
     auth: bool = Field(default=False, description="Ask for API keys (python -m store.keys create NAME).")
     max_model_bytes: int = Field(default=2_000_000_000, description="Largest model; more is refused with 413.")
     max_dataset_bytes: int = Field(default=8 * GIB, description="Largest data set file.")
-    max_dataset_memory: int = Field(default=6 * GIB, description="Largest data set in memory, decompressed.")
+    max_dataset_memory: int = Field(
+        default=6 * GIB,
+        description="Bytes of prepared examples that a job keeps in memory, at most half of JOB_MEMORY_BYTES; "
+        "of a larger data set it prepares batch by batch.",
+    )
+    max_cache_bytes: int = Field(
+        default=32 * GIB,
+        description="Decoded data sets kept on disk, the least recently used removed; none may be larger.",
+    )
     job_memory_bytes: int = Field(default=16 * GIB, ge=GIB // 4, description="Most memory of a job's process.")
     job_seconds: int = Field(default=24 * 3600, description="Longest run of one attempt of a job.")
     inspect_memory_bytes: int = Field(
         default=8 * GIB, ge=GIB // 4, description="Most memory of the process that vets an upload."
     )
-    inspect_seconds: int = Field(default=300, description="Longest vetting of an upload.")
+    inspect_seconds: int = Field(default=900, description="Longest vetting of an upload.")
     max_attempts: int = Field(
         default=3, description="Times a job may crash its process, or lose its worker, before it fails."
     )
@@ -83,6 +91,11 @@ class Settings(BaseSettings):
         """Folder of the artifacts."""
         named = self.artifacts_url.removeprefix("file://")
         return (Path(named) if named else self.data_dir / "artifacts").resolve()
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded data sets; safe to remove while nothing runs."""
+        return self.data_dir.resolve() / "cache"
 
     @property
     def broker_socket(self) -> Path:

@@ -1,10 +1,13 @@
 """What tests share: small models and data, rows on real databases, a real service."""
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import time
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from PIL import Image
 from sqlalchemy import create_engine, text
 
 HOUSE = Path(__file__).parent.parent
@@ -39,6 +43,49 @@ def save_npz(
         arrays |= {f"x_{split}": x, f"y_{split}": y}
     np.savez(path, **{**arrays, **more})  # type: ignore[arg-type]
     return path
+
+
+def pack(path: Path, files: Mapping[str, bytes]) -> Path:
+    """A zip or tar archive, by the suffix of its name."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """(H, W) or (H, W, 3) bytes as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bytes_of_rows(examples: int = 120, classes: int = 3) -> dict[str, np.ndarray]:
+    """As save_npz, but images of bytes, (N, 6, 6)."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for split, n in (("train", examples), ("test", examples // 2)):
+        y = rng.integers(0, classes, n)
+        x = rng.integers(0, 80, (n, 6, 6)).astype(np.uint8)
+        x[np.arange(n), y] += 170
+        arrays |= {f"x_{split}": x, f"y_{split}": y}
+    return arrays
+
+
+def folders(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    """These images as files in folders of classes, in their order."""
+    return {
+        f"{s}/class{y}/{i:04}.png": png(x)
+        for s in ("train", "test")
+        for i, (x, y) in enumerate(zip(arrays[f"x_{s}"], arrays[f"y_{s}"], strict=True))
+    }
 
 
 def tiny_model(classes: int = 3, opset: int = 17) -> ModelProto:

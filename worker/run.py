@@ -17,7 +17,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from pruning.analysis import Preprocess
-from pruning.data import READERS
+from pruning.data.cache import Source, read, trim
+from pruning.data.shelf import Bounds
 from pruning.errors import PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods.problem import Checkpoint
@@ -86,6 +87,10 @@ class Row:
 
         _patiently(write)
 
+    def warning(self, text: str) -> None:
+        """Add an event."""
+        _patiently(lambda session: self._warn(session, text))
+
     def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
         """Store it, then name it in the row."""
         self._checkpoints += 1
@@ -95,6 +100,10 @@ class Row:
     def should_stop(self) -> bool:
         """The supervisor ends this process when it should."""
         return False
+
+    def _warn(self, session: Session, text: str) -> None:
+        jobs.progress(session, self.job_id, self.attempt, {"eta_seconds": None})
+        events.append(session, self.job_id, "warning", {"text": text})
 
     def _eta(self, now: float, progress: float) -> float | None:
         began, first = self._first or (now, progress)
@@ -114,8 +123,11 @@ def run_job(job_id: str, attempt: int) -> None:
         Plan.model_validate(job.plan),
         dataset.format,
         Preprocess.model_validate(dataset.preprocess),
-        settings().max_dataset_memory,
+        settings().max_cache_bytes,
+        settings().cache,
+        min(settings().max_dataset_memory, settings().job_memory_bytes // 2),
     )
+    trim(settings().cache, settings().max_cache_bytes)
     delivery = prune(order, Row(job_id, attempt), _resume(job, attempt))
     blobs = {name: artifacts.put(content) for name, content in delivery.files.items()}
     _patiently(lambda session: jobs.succeed(session, job_id, attempt, blobs, delivery.report.goal_met))
@@ -159,7 +171,9 @@ def inspect_dataset(dataset_id: str, attempt: int) -> None:
 
     def look() -> dict[str, Any]:
         preprocess = Preprocess.model_validate(row.preprocess)
-        dataset = READERS[row.format](artifacts.path(row.sha256), preprocess, settings().max_dataset_memory)
+        bounds = Bounds(bytes=settings().max_cache_bytes)
+        dataset = read(Source(artifacts.path(row.sha256), row.format, preprocess, bounds), settings().cache)
+        trim(settings().cache, settings().max_cache_bytes)
         dataset.train.prepared(slice(0, 1))
         return {"summary": dataset.summary(row.format).model_dump(mode="json")}
 
@@ -239,8 +253,9 @@ def _fail(job_id: str, attempt: int, error: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    cores = len(os.sched_getaffinity(0))  # images are decoded on all of them
     kind, id, attempt, memory, parent = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
-    limit(memory, parent, settings().inspect_seconds * 2 if kind != "job" else None)
+    limit(memory, parent, settings().inspect_seconds * (1 + cores) if kind != "job" else None)
     status = main(kind, id, attempt)
     sys.stderr.flush()
     os._exit(status)  # threads of native libraries must not hold the process up, or crash it, at its end

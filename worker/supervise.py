@@ -127,8 +127,10 @@ def _meaning(status: int, kernel_killed: bool) -> Ended:
 
 
 def _resident(pid: int) -> int:
+    """Without pages of mapped files: the kernel takes these back when it needs the room."""
     try:
-        return psutil.Process(pid).memory_info().rss
+        memory = psutil.Process(pid).memory_info()
+        return memory.rss - getattr(memory, "shared", 0)
     except psutil.NoSuchProcess:
         return 0
 

@@ -1,8 +1,8 @@
 """Data sets."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,14 @@ from store.pages import Page
 from store.settings import settings
 from store.tables import Dataset
 
+FORMATS = (
+    "npz: x_train, y_train, x_test, y_test, and x_val, y_val if there; x_train.NAME for several inputs. "
+    "imagefolder: zip or tar of train/CLASS/*.jpg, test/..., val/... . "
+    "parquet: zip or tar of train-*.parquet, test-*.parquet as Hugging Face writes them. "
+    "idx: zip or tar of MNIST's four .gz files. Without labels the dense model teaches."
+)
+CHANNELS = "One value, or one for each channel: 0.5,0.4,0.3."
+HELP = {name: field.description for name, field in Preprocess.model_fields.items()}
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses={404: PROBLEM})
 
 
@@ -35,6 +43,38 @@ class DatasetPage(BaseModel):
     next_cursor: str | None
 
 
+def _preprocess(
+    scale: Annotated[float, Query(allow_inf_nan=False, description="Examples become (x * scale - mean) / std.")] = 1.0,
+    mean: Annotated[list[str], Query(description=CHANNELS)] = [],  # noqa: B006
+    std: Annotated[list[str], Query(description=CHANNELS)] = [],  # noqa: B006
+    size: Annotated[list[str], Query(description="Images are brought to height,width: 224,224, or 224 for both.")] = [],  # noqa: B006
+    fit: Annotated[Literal["stretch", "crop"], Query(description=HELP["fit"])] = "stretch",
+    color: Annotated[Literal["rgb", "gray"] | None, Query(description=HELP["color"])] = None,
+    layout: Annotated[Literal["nchw", "nhwc"], Query(description=HELP["layout"])] = "nchw",
+) -> Preprocess:
+    lists = {"mean": mean, "std": std, "size": size}
+    values: dict[str, Any] = {name: _numbers(name, given) for name, given in lists.items() if given}
+    if len(values.get("size", ())) == 1:
+        values["size"] *= 2
+    try:
+        return Preprocess(scale=scale, fit=fit, color=color, layout=layout, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Problem(422, f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _numbers(name: str, given: list[str]) -> tuple[float, ...]:
+    """mean=1,2,3 and mean=1&mean=2&mean=3 are the same."""
+    try:
+        return tuple(float(part) for text in given for part in text.split(","))
+    except ValueError as error:
+        example = "224,224" if name == "size" else "0.485,0.456,0.406"
+        raise Problem(422, f"{name}: give numbers, such as {name}={example}") from error
+
+
+Reading = Annotated[Preprocess, Depends(_preprocess)]
+
+
 @router.post(
     "",
     status_code=201,
@@ -46,18 +86,13 @@ async def upload(
     request: Request,
     response: Response,
     owner: Owner,
-    name: UploadName = "data.npz",
-    format: Annotated[
-        Literal["npz"], Query(description="npz: x_train, y_train, x_test, y_test, and x_val, y_val if there.")
-    ] = "npz",
-    scale: Annotated[float, Query(allow_inf_nan=False, description="Examples become (x * scale - mean) / std.")] = 1.0,
-    mean: Annotated[list[str], Query(description="One value, or one for each channel: 0.5,0.4,0.3.")] = [],  # noqa: B006
-    std: Annotated[list[str], Query(description="One value, or one for each channel: 0.5,0.4,0.3.")] = [],  # noqa: B006
+    preprocess: Reading,
+    name: UploadName = "data",
+    format: Annotated[Literal["npz", "imagefolder", "parquet", "idx"], Query(description=FORMATS)] = "npz",
 ) -> Dataset:
     """Upload a data set as the raw body, or as the multipart part `file`."""
-    preprocess = _preprocess(scale, mean, std).model_dump(mode="json")
     most = settings().max_dataset_bytes
-    reading = format, preprocess
+    reading = format, preprocess.model_dump(mode="json")
     return await receive(
         request, response, "dataset", most, lambda s, blob: datasets.add(s, owner, name, blob, *reading)
     )
@@ -78,27 +113,11 @@ def get(session: Read, owner: Owner, dataset_id: str) -> Dataset:
 @router.get("/{dataset_id}/content")
 def download(session: Read, owner: Owner, dataset_id: str) -> FileResponse:
     """The file as it came."""
-    return content(uploads.get(session, Dataset, owner, dataset_id), ".npz")
+    row = uploads.get(session, Dataset, owner, dataset_id)
+    return content(row, ".npz" if row.format == "npz" else "")
 
 
 @router.delete("/{dataset_id}", status_code=204, responses={409: PROBLEM})
 def delete(session: Write, owner: Owner, dataset_id: str) -> None:
     """Remove a data set that no job uses."""
     uploads.delete(session, Dataset, owner, dataset_id)
-
-
-def _preprocess(scale: float, mean: list[str], std: list[str]) -> Preprocess:
-    try:
-        values = {name: _numbers(name, given) for name, given in {"mean": mean, "std": std}.items() if given}
-        return Preprocess(scale=scale, **values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Problem(422, f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
-
-
-def _numbers(name: str, given: list[str]) -> tuple[float, ...]:
-    """mean=1,2,3 and mean=1&mean=2&mean=3 are the same."""
-    try:
-        return tuple(float(part) for text in given for part in text.split(","))
-    except ValueError as error:
-        raise Problem(422, f"{name}: give numbers, one for each channel, such as {name}=0.485,0.456,0.406") from error

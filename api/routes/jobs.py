@@ -12,8 +12,9 @@ from api.auth import Owner
 from api.deps import Cursor, Limit, Read
 from api.problems import PRINTABLE, PROBLEM
 from api.routes.uploads import Time, require_ready
-from pruning.analysis import Analysis, DatasetSummary, check_fit
+from pruning.analysis import Analysis, DatasetSummary
 from pruning.budgets import settle
+from pruning.fit import check_fit
 from pruning.plan import Plan
 from store import jobs, uploads
 from store.database import reading, writing
@@ -142,7 +143,8 @@ def _check(session: Session, owner: str, body: JobIn) -> None:
     require_ready(dataset)
     analysis = Analysis.model_validate(model.analysis)
     settle(body.plan, analysis.layers)
-    check_fit(analysis, DatasetSummary.model_validate(dataset.summary))
+    train = body.plan.train
+    check_fit(analysis, DatasetSummary.model_validate(dataset.summary), train.loss, train.output)
 
 
 def _request(body: JobIn, key: str | None) -> jobs.Request:

@@ -20,7 +20,10 @@ from store.tables import Dataset, Model
 
 Time = Annotated[datetime, BeforeValidator(lambda v: datetime.fromtimestamp(v, UTC) if isinstance(v, float) else v)]
 RETRY_SECONDS = "1"
-KNOWN = {"model": {"name"}, "dataset": {"name", "format", "scale", "mean", "std"}}
+KNOWN = {
+    "model": {"name"},
+    "dataset": {"name", "format", "scale", "mean", "std", "size", "fit", "color", "layout"},
+}
 UploadName = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
 Row = TypeVar("Row", bound=Model | Dataset)
 Add = Callable[[Session, Blob], tuple[Row, bool]]

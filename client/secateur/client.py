@@ -47,27 +47,31 @@ class Secateur:
         rate: float | None = None,
         plan: Mapping[str, Any] | None = None,
         name: str | None = None,
-        **preprocess: Any,
+        **reading: Any,
     ) -> "Job":
         """Upload both files, wait until they are examined, and post a job.
 
         Args: rate: pruning rate, 20 keeps a twentieth of the weights; plan: instead, or for everything else;
-        preprocess: scale, mean and std of the examples.
+        reading: as in upload_dataset.
         Raises: SecateurError: a file was rejected, or the plan does not fit; the message says why.
         """
         plan = dict(plan or {})
         if rate is not None:
             plan["budget"] = {"pruning_rate": rate}
         model_id = self.upload_model(model)["id"]
-        return self.submit(model_id, self.upload_dataset(data, **preprocess)["id"], plan, name)
+        return self.submit(model_id, self.upload_dataset(data, **reading)["id"], plan, name)
 
     def upload_model(self, path: str | Path) -> dict[str, Any]:
         """Upload an ONNX file and wait until it is ready. Raises: SecateurError."""
         return self._upload("models", Path(path), {})
 
-    def upload_dataset(self, path: str | Path, **preprocess: Any) -> dict[str, Any]:
-        """Upload a data set and wait until it is ready; preprocess: scale, mean, std. Raises: SecateurError."""
-        return self._upload("datasets", Path(path), preprocess)
+    def upload_dataset(self, path: str | Path, **reading: Any) -> dict[str, Any]:
+        """Upload a data set and wait until it is ready.
+
+        Args: reading: format ("npz", "imagefolder", "parquet" or "idx"), scale, mean, std; for images size, fit,
+        color and layout. Raises: SecateurError.
+        """
+        return self._upload("datasets", Path(path), reading)
 
     def submit(self, model_id: str, dataset_id: str, plan: Mapping[str, Any], name: str | None = None) -> "Job":
         """Post a job on what is uploaded; a broken connection is tried again, and makes no second job.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pruning import admm
 from pruning.methods.problem import Checkpoint, Problem, Round, pack, unpack
-from pruning.train import Trainer, mask_gradients, top1
+from pruning.train import Trainer, mask_gradients
 
 ENDING = ("primal", "dual", "relative", "rounds")
 
@@ -61,11 +61,11 @@ def _admm_rounds(
 
 
 def _measured(problem: Problem) -> dict[str, float]:
-    """Validation accuracy of W, and what a hard prune would give now."""
-    accuracy = top1(problem.network, problem.val)
+    """Validation metric of W, and what a hard prune would give now."""
+    accuracy = problem.measure()
     W = {k: w.detach().clone() for k, w in problem.network.W().items()}
     _hard_prune(problem)
-    pruned = top1(problem.network, problem.val)
+    pruned = problem.measure()
     problem.network.set_W(W)
     return {"accuracy": accuracy, "accuracy_pruned": pruned}
 
@@ -84,15 +84,16 @@ def _retraining(
         _load(trainer, resume)
     masks = {k: w.detach() != 0 for k, w in network.W().items()}
     bias_masks = _freeze_dead_biases(problem, masks)
-    best = _Best(network.module.state_dict(), top1(network, problem.val), resume)
+    score = problem.objective.score
+    best = _Best(network.module.state_dict(), score(problem.measure()), resume)
     for number in range((resume.done if resume else 0) + 1, settings.epochs + 1):
         loss = trainer.train(
             problem.train.steps,
             lambda share, n=number: settings.learning_rate * _cosine((n - 1 + share) / settings.epochs),
             lambda: mask_gradients(network, masks, bias_masks),
         )
-        accuracy = top1(network, problem.val)
-        best.offer(network.module.state_dict(), accuracy)
+        accuracy = problem.measure()
+        best.offer(network.module.state_dict(), score(accuracy))
         values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy}
         is_last = number == settings.epochs
         yield Round("retrain", number, is_last, values, _RetrainCheckpoint(trainer, best, number, is_last, ending))
@@ -100,16 +101,16 @@ def _retraining(
 
 
 class _Best:
-    """The network of the highest validation accuracy; among equals the latest."""
+    """The network of the highest validation score; among equals the latest."""
 
-    def __init__(self, state: Mapping[str, Tensor], accuracy: float, resume: Checkpoint | None) -> None:
-        self.state, self.accuracy = {k: v.clone() for k, v in state.items()}, accuracy
+    def __init__(self, state: Mapping[str, Tensor], score: float, resume: Checkpoint | None) -> None:
+        self.state, self.score = {k: v.clone() for k, v in state.items()}, score
         if resume is not None:
-            self.state, self.accuracy = unpack(resume.tensors, "best"), resume.numbers["best"]
+            self.state, self.score = unpack(resume.tensors, "best"), resume.numbers["best"]
 
-    def offer(self, state: Mapping[str, Tensor], accuracy: float) -> None:
-        if accuracy >= self.accuracy:
-            self.state, self.accuracy = {k: v.clone() for k, v in state.items()}, accuracy
+    def offer(self, state: Mapping[str, Tensor], score: float) -> None:
+        if score >= self.score:
+            self.state, self.score = {k: v.clone() for k, v in state.items()}, score
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class _RetrainCheckpoint:
 
     def __call__(self) -> Checkpoint:
         tensors = pack({**_groups(self.trainer), "best": self.best.state})
-        numbers = {**self.ending, "step": self.trainer.step, "best": self.best.accuracy}
+        numbers = {**self.ending, "step": self.trainer.step, "best": self.best.score}
         return Checkpoint("retrain", self.done, self.is_last, tensors, numbers)
 
 
@@ -162,7 +163,8 @@ def _load(trainer: Trainer, resume: Checkpoint) -> None:
 
 def _trainer(problem: Problem, learning_rate: float, step: int = 0) -> Trainer:
     parameters = list(problem.network.module.parameters())
-    return Trainer(problem.network, problem.train, torch.optim.Adam(parameters, learning_rate), problem.tick, step)
+    adam = torch.optim.Adam(parameters, learning_rate)
+    return Trainer(problem.network, problem.train, problem.objective, adam, problem.tick, step)
 
 
 def _hard_prune(problem: Problem) -> None:

@@ -7,11 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from pruning.batches import Batches
 from pruning.budgets import Allowance
+from pruning.objective import Objective
 from pruning.onnx.network import Network
 from pruning.plan import Plan
 from pruning.sparsity.unstructured import Unstructured
-from pruning.train import Batches
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Problem:
     val: Batches
     plan: Plan
     allowance: Allowance
+    objective: Objective
     tick: Callable[[int], None]
 
     @torch.no_grad()
@@ -34,6 +36,10 @@ class Problem:
         pattern: Unstructured = self.plan.pattern
         kept = self.allowance.allocate(V)
         return {k: pattern.project(V[k], kept[k]) for k in V}
+
+    def measure(self) -> float:
+        """The metric of the network as it is, on the validation split."""
+        return self.objective.measure(self.network, self.val)
 
     @property
     def steps_per_round(self) -> int:
@@ -65,7 +71,8 @@ class Checkpoint:
 class Round:
     """A round that has ended; is_last: no other of its phase follows.
 
-    values: loss, accuracy (of W), accuracy_pruned (of its projection), primal, dual, relative, rho: those that apply.
+    values: loss, accuracy (of W, by the objective's metric), accuracy_pruned (of its projection), primal, dual,
+    relative, rho: those that apply.
     checkpoint: made only when it is called for.
     """
 

@@ -98,7 +98,7 @@ def test_a_bad_data_set_is_rejected_in_words(service: Service, tmp_path: Path, c
 def test_missing_arrays_are_named(service: Service) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, x_train=np.zeros((3, 1)))
-    assert "lacks y_train, x_test, y_test" in rejected(service, "datasets", buffer.getvalue())
+    assert "lacks x_test; it needs x_train, x_test (and y_train" in rejected(service, "datasets", buffer.getvalue())
 
 
 def test_a_rejected_upload_makes_no_job(service: Service, ids) -> None:

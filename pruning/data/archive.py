@@ -1,0 +1,116 @@
+"""Zip and tar archives as streams of members: nothing is ever written under a name that an upload gave."""
+
+import lzma
+import struct
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pruning.data.shelf import Bounds
+from pruning.errors import UnreadableDataset
+
+LONGEST_NAME = 1024
+DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,  # names that are no text, numbers that are none
+    IndexError,
+    TypeError,  # tarfile, where a gzip header ends too soon
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive. name: printable; open: only before the next member is asked for."""
+
+    name: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Folders and file name."""
+        return tuple(part for part in self.name.split("/") if part not in ("", "."))
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turns what the libraries raise for damaged files into a sentence that begins with `what`."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise UnreadableDataset(f"{what} ({printable(str(error))[:200]})") from error
+
+
+def members(path: Path, bounds: Bounds) -> Iterator[Member]:
+    """The files of a zip or tar archive, in its order; links, folders and hidden files are passed over.
+
+    Raises: UnreadableDataset: it is neither, damaged, encrypted, has names that lead out of it, or is too large.
+    """
+    total = 0
+    with told("not a zip or tar archive, or a damaged one"):
+        for number, member in enumerate(_zip(path) if _is_zip(path) else _tar(path)):
+            total += member.size
+            _check(member, number, total, bounds)
+            if not any(part.startswith((".", "__MACOSX")) for part in member.parts):
+                yield member
+
+
+def _check(member: Member, number: int, total: int, bounds: Bounds) -> None:
+    if number >= bounds.members:
+        raise UnreadableDataset(f"the archive holds more than {bounds.members:,} files; use npz or Parquet for so many")
+    if total > bounds.bytes:
+        raise UnreadableDataset(f"the archive's files take more than {bounds.bytes:,} bytes when decompressed")
+    if len(member.name) > LONGEST_NAME:
+        raise UnreadableDataset(f"the archive holds the name {member.name[:50]}..., which is too long; shorten it")
+    if ".." in member.parts or member.name.startswith("/"):
+        raise UnreadableDataset(
+            f"the archive holds the name {member.name[:200]!r}, which leads out of it; pack the folder itself"
+        )
+
+
+def printable(name: str) -> str:
+    """Control characters and bytes that are no text escaped: names reach sentences, summaries and databases."""
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cs") else f"\\u{ord(c):04x}" for c in name)
+
+
+def _is_zip(path: Path) -> bool:
+    """By its beginning: a tar may end in a zip."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _zip(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.flag_bits & 1:
+                raise UnreadableDataset("the archive is encrypted; pack it without a password")
+            if not info.is_dir():
+                yield Member(printable(info.filename), info.file_size, lambda i=info: archive.open(i))
+
+
+def _tar(path: Path) -> Iterator[Member]:
+    with tarfile.open(path, "r|*") as archive:
+        for info in archive:
+            archive.members = []  # type: ignore[attr-defined]  # or it would keep all that it has seen
+            if info.isfile():
+                yield Member(printable(info.name), info.size, lambda i=info: _opened(archive, i))
+
+
+def _opened(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(info)
+    assert file is not None  # it is a regular file
+    return file

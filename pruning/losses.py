@@ -1,0 +1,60 @@
+"""Training losses. What the graph ends in is accounted for: a loss means the same with a Softmax or Sigmoid in it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pruning.fit import Goal
+from pruning.onnx.network import Gives
+
+Ending = Gives | Literal["sigmoid"]
+TINY = 1e-12
+TEMPERATURE = 4.0  # of distillation (Hinton et al. 2015)
+
+
+def cross_entropy(output: Tensor, y: Tensor, ending: Ending, goal: Goal) -> Tensor:
+    """Of one class an example, or a position. output: (N, C, ...) with the classes along goal.class_axis."""
+    return F.cross_entropy(_log_scores(output, ending).movedim(goal.class_axis, 1), y)
+
+
+def binary_cross_entropy(output: Tensor, y: Tensor, ending: Ending, goal: Goal) -> Tensor:
+    """Of yes or no for each value; output has as many values as y."""
+    output, y = output.reshape(y.shape), y.float()
+    if ending == "logits":
+        return F.binary_cross_entropy_with_logits(output, y)
+    return F.binary_cross_entropy(output.exp() if ending == "log_probabilities" else output, y)
+
+
+def mse(output: Tensor, y: Tensor, ending: Ending, goal: Goal) -> Tensor:
+    """Mean squared error; output has as many values as y."""
+    return F.mse_loss(output.reshape(y.shape), y)
+
+
+LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_entropy, "mse": mse}
+
+
+def distance(
+    outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor], endings: Mapping[str, Ending], goal: Goal
+) -> Tensor:
+    """From what the dense model gives, summed over the outputs.
+
+    KL divergence at a temperature for rows of class scores; for all else the mean squared error, relative to the mean
+    square of the dense model's deviations from its mean, so that outputs of any scale weigh the same.
+    """
+    return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal) for k in outputs]).sum()
+
+
+def _one_distance(output: Tensor, taught: Tensor, ending: Ending, goal: Goal) -> Tensor:
+    if goal.loss == "mse" or ending == "sigmoid" or output.dim() != 2 or output.shape[1] < 2:
+        variance = taught.var(dim=0, correction=0).mean()
+        return F.mse_loss(output, taught) / (variance + 1e-6 * taught.square().mean() + TINY)
+    student, teacher = (F.log_softmax(_log_scores(z, ending) / TEMPERATURE, 1) for z in (output, taught))
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * TEMPERATURE**2
+
+
+def _log_scores(output: Tensor, ending: Ending) -> Tensor:
+    """Logits, up to a constant in each row."""
+    return output if ending in ("logits", "log_probabilities") else output.clamp_min(TINY).log()
