@@ -14,7 +14,8 @@ import yaml
 
 from pruning.data import READERS
 from pruning.methods import METHODS
-from pruning.onnx.ops import CONVERTERS
+from pruning.onnx.operators import page
+from pruning.onnx.ops import CONVERTERS, FAMILIES
 from pruning.plan import SETTINGS, Plan
 from pruning.sparsity import PATTERNS
 from store.settings import Settings
@@ -41,7 +42,15 @@ def test_every_file_has_its_line_in_the_table():
         "shelf",
         "splits",
     } == table_modules(READERS)
-    assert modules("pruning/onnx/ops") - {"windows"} == table_modules(CONVERTERS)
+
+
+def test_the_page_of_operators_is_that_of_the_code():
+    assert (HOUSE / "docs/operators.md").read_text() == page()
+
+
+def test_every_operator_family_is_in_the_table():
+    assert modules("pruning/onnx/ops") - {"windows"} == {f.__name__.rpartition(".")[2] for f in FAMILIES}
+    assert sum(len(f.CONVERTERS) for f in FAMILIES) == len(CONVERTERS)
 
 
 def test_every_route_is_included():
