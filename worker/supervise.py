@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 OUT_OF_MEMORY = 86  # exit status of a process that met its memory limit and could still say so
 NO_DATABASE = 87  # exit status of a process that could not write its row for too long
 POLL_SECONDS = 0.2
+LIBRARY_BYTES = 2**29  # of mapped files; torch, ONNX Runtime and Arrow need less
 
 
 class Ended(enum.Enum):
@@ -127,10 +128,10 @@ def _meaning(status: int, kernel_killed: bool) -> Ended:
 
 
 def _resident(pid: int) -> int:
-    """Without pages of mapped files: the kernel takes these back when it needs the room."""
+    """Without mapped data sets: the kernel takes their pages back when it needs the room. Libraries count."""
     try:
         memory = psutil.Process(pid).memory_info()
-        return memory.rss - getattr(memory, "shared", 0)
+        return memory.rss - max(0, getattr(memory, "shared", 0) - LIBRARY_BYTES)
     except psutil.NoSuchProcess:
         return 0
 
