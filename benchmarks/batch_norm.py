@@ -19,7 +19,10 @@ from pruning.pipeline import prune
 from pruning.plan import Plan
 
 CIFAR = Preprocess(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-ROUNDS = {"admm": {"rounds": 4, "epochs_per_round": 0.5}, "retrain": {"epochs": 2}}
+ROUNDS = {
+    "admm": {"rounds": 6, "epochs_per_round": 0.5, "rho": 0.03, "rho_growth": 1.5, "learning_rate": 1e-3},
+    "retrain": {"epochs": 4},
+}
 
 
 def main() -> None:
@@ -28,8 +31,8 @@ def main() -> None:
         folded = folded_by_onnx_runtime(DATA / "resnet20.onnx", Path(folder) / "folded.onnx")
         lenet = (DATA / "lenet5.onnx").read_bytes()
         jobs = {
-            "ResNet-20, folded, 8x": (Order(folded, cifar, plan(8), preprocess=CIFAR)),
-            "LeNet-5, never had any, 71.2x": (Order(lenet, DATA / "mnist.npz", plan(71.2))),
+            "ResNet-20, folded, 4x": Order(folded, cifar, plan(4), preprocess=CIFAR),
+            "LeNet-5, never had any, 30x": Order(lenet, DATA / "mnist.npz", plan(30)),
         }
         found = {name: both(order) for name, order in jobs.items()}
     save("batch_norm", {"plan": ROUNDS, "top1": found})

@@ -30,7 +30,7 @@ from pruning.plan import Plan
 from pruning.report import Convergence
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
-EXAMPLES_FOR_STATISTICS = 4096
+EXAMPLES_FOR_STATISTICS = 1024
 EPOCHS_BETWEEN_CHECKPOINTS = 2
 
 

@@ -88,8 +88,10 @@ def _statistics(network: Network, batches: Iterable[Mapping[str, Tensor]]) -> di
     sums: dict[str, Tensor] = {}
 
     def add(target: str, y: Any) -> None:
-        seen = y.double().transpose(0, 1).flatten(1)
-        part = torch.stack([torch.full_like(seen[:, 0], seen.shape[1]), seen.sum(1), (seen * seen).sum(1)])
+        axes = [axis for axis in range(y.dim()) if axis != 1]
+        var, mean = torch.var_mean(y, axes, correction=0)
+        count = y.numel() // y.shape[1]
+        part = torch.stack([torch.full_like(mean, count), mean * count, (var + mean * mean) * count]).double()
         sums[target] = sums.get(target, torch.zeros_like(part)) + part
 
     targets = [str(node.target) for node in _places(network)]
