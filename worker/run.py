@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 from safetensors import SafetensorError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -225,6 +226,15 @@ def limit(memory: int, parent: int, seconds: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
+def limit_addresses(memory: int) -> None:
+    """Bound the address space to what libraries take now and `memory` more: reservations count, as those of files do.
+
+    For models alone: data sets are mapped from disk, and CUDA reserves more than any machine has.
+    """
+    most = psutil.Process().memory_info().vms + memory
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
 def main(kind: str, id: str, attempt: int) -> int:
     """Returns the exit status; what went wrong is said in the row, a traceback only in the log."""
     try:
@@ -256,6 +266,8 @@ if __name__ == "__main__":
     cores = len(os.sched_getaffinity(0))  # images are decoded on all of them
     kind, id, attempt, memory, parent = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
     limit(memory, parent, settings().inspect_seconds * (1 + cores) if kind != "job" else None)
+    if kind == "model":
+        limit_addresses(memory)
     status = main(kind, id, attempt)
     sys.stderr.flush()
     os._exit(status)  # threads of native libraries must not hold the process up, or crash it, at its end

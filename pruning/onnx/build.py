@@ -19,7 +19,7 @@ from pruning.onnx.probe import Probe
 Value = fx.Node | Tensor | None
 LARGEST_CONSTANT = 2**27  # elements of a value that is computed while the graph is built
 MOST_CONSTANTS = 2**28  # and of all of them
-MOST_PRODUCTS = 2**36
+MOST_PRODUCTS = 2**32
 
 
 def shown(name: str) -> str:
