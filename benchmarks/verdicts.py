@@ -15,7 +15,7 @@ from pruning.analysis import Port
 from pruning.errors import RejectedModel
 from pruning.measure import Feeds
 from pruning.onnx.agree import compare
-from pruning.onnx.analyse import analyse
+from pruning.onnx.analyse import analyse, random_input
 from pruning.onnx.network import Network
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
@@ -70,16 +70,8 @@ def judge(content: bytes, feeds: Feeds | None = None) -> Verdict:
 
 
 def random_feeds(ports: Iterable[Port]) -> dict[str, np.ndarray]:
-    """Four examples of every input; dimensions known only at run time become 8."""
-    rng = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {}
-    for port in ports:
-        shape = (EXAMPLES, *(d or 8 for d in port.shape[1:]))
-        if port.dtype.startswith("float"):
-            feeds[port.name] = rng.random(shape, dtype=np.float32)
-        else:
-            feeds[port.name] = rng.integers(0, 2, shape).astype("bool" if port.dtype == "bool" else port.dtype)
-    return feeds
+    """Four examples of every input."""
+    return {port.name: random_input(port, EXAMPLES) for port in ports}
 
 
 def training_step(network: Network, x: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
