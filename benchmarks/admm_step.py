@@ -28,7 +28,7 @@ def main() -> None:
     analysis, network = analyse(model)
     network.to(torch.device("cpu"))
     dataset = read(Source(DATA / "mnist.npz")).bound(analysis.inputs)
-    objective = Objective.of(check_fit(analysis, dataset.summary("npz")), network, model)
+    objective = Objective.of(check_fit(analysis, dataset.summary("npz")), network)
     plan = Plan.model_validate({"budget": {"pruning_rate": 20}})
     train = Batches.of(dataset.train, 128, 0, torch.device("cpu"))
     allowance = settle(plan, list(network.layers.values()))

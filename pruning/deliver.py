@@ -191,7 +191,8 @@ def _accuracy(pruned: bytes, trained: Trained) -> tuple[Accuracy, list[str]]:
 
 def _counts(pruned: bytes, trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     """What the metric is made from, for the dense and the pruned file; without targets the dense file is right."""
-    goal, ending = trained.objective.goal, trained.objective.endings[trained.objective.goal.output]
+    goal = trained.objective.goal
+    ending = trained.network.gives[goal.output]
     count = METRICS[goal.metric].count
     sessions = session(trained.order.model), session(pruned)
     totals: list[np.ndarray] = []

@@ -1,7 +1,6 @@
 """Training losses. What the graph ends in is accounted for: a loss means the same with a Softmax or Sigmoid in it."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,17 +9,16 @@ from torch.nn import functional as F
 from pruning.fit import Goal
 from pruning.onnx.network import Gives
 
-Ending = Gives | Literal["sigmoid"]
 TINY = 1e-12
 TEMPERATURE = 4.0  # of distillation (Hinton et al. 2015)
 
 
-def cross_entropy(output: Tensor, y: Tensor, ending: Ending, goal: Goal) -> Tensor:
+def cross_entropy(output: Tensor, y: Tensor, ending: Gives, goal: Goal) -> Tensor:
     """Of one class an example, or a position. output: (N, C, ...) with the classes along goal.class_axis."""
     return F.cross_entropy(_log_scores(output, ending).movedim(goal.class_axis, 1), y)
 
 
-def binary_cross_entropy(output: Tensor, y: Tensor, ending: Ending, goal: Goal) -> Tensor:
+def binary_cross_entropy(output: Tensor, y: Tensor, ending: Gives, goal: Goal) -> Tensor:
     """Of yes or no for each value; output has as many values as y."""
     output, y = output.reshape(y.shape), y.float()
     if ending == "logits":
@@ -28,7 +26,7 @@ def binary_cross_entropy(output: Tensor, y: Tensor, ending: Ending, goal: Goal) 
     return F.binary_cross_entropy(output.exp() if ending == "log_probabilities" else output, y)
 
 
-def mse(output: Tensor, y: Tensor, ending: Ending, goal: Goal) -> Tensor:
+def mse(output: Tensor, y: Tensor, ending: Gives, goal: Goal) -> Tensor:
     """Mean squared error; output has as many values as y."""
     return F.mse_loss(output.reshape(y.shape), y)
 
@@ -37,17 +35,18 @@ LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_e
 
 
 def distance(
-    outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor], endings: Mapping[str, Ending], goal: Goal
+    outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor], endings: Mapping[str, Gives], goal: Goal
 ) -> Tensor:
     """From what the dense model gives, summed over the outputs.
 
     KL divergence at a temperature for rows of class scores; for all else the mean squared error, relative to the mean
     square of the dense model's deviations from its mean, so that outputs of any scale weigh the same.
     """
-    return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal) for k in outputs]).sum()
+    learned = [k for k, output in outputs.items() if output.is_floating_point()]
+    return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal) for k in learned]).sum()
 
 
-def _one_distance(output: Tensor, taught: Tensor, ending: Ending, goal: Goal) -> Tensor:
+def _one_distance(output: Tensor, taught: Tensor, ending: Gives, goal: Goal) -> Tensor:
     if goal.loss == "mse" or ending == "sigmoid" or output.dim() != 2 or output.shape[1] < 2:
         variance = taught.var(dim=0, correction=0).mean()
         return F.mse_loss(output, taught) / (variance + 1e-6 * taught.square().mean() + TINY)
@@ -55,6 +54,6 @@ def _one_distance(output: Tensor, taught: Tensor, ending: Ending, goal: Goal) ->
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * TEMPERATURE**2
 
 
-def _log_scores(output: Tensor, ending: Ending) -> Tensor:
+def _log_scores(output: Tensor, ending: Gives) -> Tensor:
     """Logits, up to a constant in each row."""
     return output if ending in ("logits", "log_probabilities") else output.clamp_min(TINY).log()

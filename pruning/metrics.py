@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from pruning.fit import Goal, MetricName
-from pruning.losses import Ending
+from pruning.onnx.network import Gives
 
 
 class Metric(Protocol):
@@ -13,7 +13,7 @@ class Metric(Protocol):
 
     is_score: bool
 
-    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Ending) -> np.ndarray:
+    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Gives) -> np.ndarray:
         """Of a batch; y are the targets, or the dense model's output where the data set has none."""
         ...
 
@@ -31,7 +31,7 @@ class Top1:
 
     is_score = True
 
-    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Ending) -> np.ndarray:
+    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Gives) -> np.ndarray:
         """[right, all]."""
         predicted = decided(output, goal, ending)
         return np.array([(predicted == y.reshape(predicted.shape)).sum(), predicted.size], np.float64)
@@ -49,7 +49,7 @@ class Top1:
 class Agreement(Top1):
     """Share of the examples for which the dense model decides the same."""
 
-    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Ending) -> np.ndarray:
+    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Gives) -> np.ndarray:
         """[same, all]."""
         return super().count(output, decided(y, goal, ending), goal, ending)
 
@@ -63,7 +63,7 @@ class F1:
 
     is_score = True
 
-    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Ending) -> np.ndarray:
+    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Gives) -> np.ndarray:
         """[said and true, said, true, examples] for each label: (4, labels)."""
         said, true = decided(output, goal, ending).reshape(y.shape), y > 0.5
         return np.stack([(said & true).sum(0), said.sum(0), true.sum(0), np.full(y.shape[1], len(y))]).astype(float)
@@ -85,7 +85,7 @@ class MSE:
 
     is_score = False
 
-    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Ending) -> np.ndarray:
+    def count(self, output: np.ndarray, y: np.ndarray, goal: Goal, ending: Gives) -> np.ndarray:
         """[squared error, y, y squared, 1], summed over the examples for each value: (4, values)."""
         output, y = (a.reshape(len(y), -1).astype(np.float64) for a in (output, y))
         return np.stack([((output - y) ** 2).sum(0), y.sum(0), (y**2).sum(0), np.full(y.shape[1], float(len(y)))])
@@ -117,7 +117,7 @@ class R2(MSE):
 METRICS: dict[MetricName, Metric] = {"top1": Top1(), "f1": F1(), "mse": MSE(), "agreement": Agreement(), "r2": R2()}
 
 
-def decided(output: np.ndarray, goal: Goal, ending: Ending) -> np.ndarray:
+def decided(output: np.ndarray, goal: Goal, ending: Gives) -> np.ndarray:
     """The class of each example or position; for yes or no whether it is more likely than not."""
     if goal.kind in ("binary", "labels"):
         half = {"logits": 0.0, "log_probabilities": np.log(0.5)}.get(ending, 0.5)

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from onnx import ModelProto
 from torch import Tensor
 
 from pruning.batches import Batches
 from pruning.fit import Goal
-from pruning.losses import LOSSES, Ending, distance
+from pruning.losses import LOSSES, distance
 from pruning.metrics import METRICS
 from pruning.onnx.network import Network
 
@@ -20,29 +19,28 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Objective:
-    """A goal for a network. teacher: the dense network, where it says what is right; endings: of every output."""
+    """A goal for a network. teacher: the dense network, where it says what is right."""
 
     goal: Goal
-    endings: Mapping[str, Ending]
     teacher: Network | None
 
     @classmethod
-    def of(cls, goal: Goal, network: Network, model: ModelProto) -> "Objective":
+    def of(cls, goal: Goal, network: Network) -> "Objective":
         """The network is still the dense one, and on its device: the teacher is a copy."""
         teacher = None
         if goal.loss == "distill" or not goal.has_targets:
             teacher = copy.deepcopy(network)
             teacher.module.eval().requires_grad_(False)
-        return cls(goal, endings(network, model), teacher)
+        return cls(goal, teacher)
 
     def loss(self, network: Network, x: Mapping[str, Tensor], y: Tensor | None) -> Tensor:
         """Of a batch, in the network's present mode; not finite where the network is not."""
         outputs = network(x)
         if self.teacher is not None:
-            return distance(outputs, self.teacher(x), self.endings, self.goal)
+            return distance(outputs, self.teacher(x), network.gives, self.goal)
         assert y is not None  # a data set without targets has a teacher
         output = self.goal.output
-        return LOSSES[self.goal.loss](outputs[output], y, self.endings[output], self.goal)
+        return LOSSES[self.goal.loss](outputs[output], y, network.gives[output], self.goal)
 
     def measure(self, network: Network, split: Batches) -> float:
         """The goal's metric on all examples, in evaluation mode."""
@@ -64,10 +62,4 @@ class Objective:
             assert self.teacher is not None  # a data set without targets has one
             y = self.teacher(x)[name]
         output = network(x)[name].cpu().numpy()
-        return METRICS[self.goal.metric].count(output, y.cpu().numpy(), self.goal, self.endings[name])
-
-
-def endings(network: Network, model: ModelProto) -> dict[str, Ending]:
-    """What each output is; a Sigmoid at the end is not a row of probabilities."""
-    sigmoids = {name for node in model.graph.node if node.op_type == "Sigmoid" for name in node.output}
-    return {name: "sigmoid" if name in sigmoids else gives for name, gives in network.gives.items()}
+        return METRICS[self.goal.metric].count(output, y.cpu().numpy(), self.goal, network.gives[name])

@@ -51,7 +51,7 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     listener.phase("baseline", max(begin, 0.02))
     device = device_of(order.plan)
     network.to(device)
-    objective = Objective.of(goal, network, model)
+    objective = Objective.of(goal, network)
     train, val = _batches(dataset, order, device)
     _put_batch_norm_back(network, order.plan, train)
     tick = _Tick(listener)

@@ -192,7 +192,7 @@ class Builder:
                 return parameter
         if any(_overlap(self.sources[id(parameter)], source) for parameter in group):
             return None
-        values = source.read(values_of(self.tensors[source.tensor]))
+        values = source.read(values_of(self.tensors[source.tensor]).to(node.inputs[i].dtype))  # type: ignore[union-attr]
         if not values.numel():
             raise node.unsupported(f"weight {source.tensor!r} is empty")
         group.append(nn.Parameter(values.contiguous().clone()))

@@ -19,7 +19,13 @@ from pruning.onnx.vet import graphs_of, opset_of
 from pruning.sparsity import PATTERNS
 
 GENERATED = re.compile(r"(onnx::\w+|[\d_]+|\w*_\d{3,}|const_fold_\w+|val_\d+)$")
-ENDINGS: dict[str, Gives] = {"Softmax": "probabilities", "LogSoftmax": "log_probabilities"}
+ENDINGS: dict[str, Gives] = {
+    "Softmax": "probabilities",
+    "LogSoftmax": "log_probabilities",
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "sigmoid",
+}
+PASSES = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # what leaves scores as they are
 SUFFIX = re.compile(r"[._](weight|weights|w|W|kernel)$")
 # what only moves a stored tensor's elements: trained weights go back the way they came
 MOVES = {"Cast", "CastLike", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
@@ -110,7 +116,8 @@ class _Reader:
             self._origin(node.output_names[0])
             return
         origins = [self.build.origins.get(name) for name in node.input_names]
-        if node.op in MOVES and origins[0] is not None and all(isinstance(r, Tensor) for r in results):
+        known = all(isinstance(r, Tensor) and r.is_floating_point() for r in results)
+        if node.op in MOVES and origins[0] is not None and known:
             for i, name in enumerate(node.output_names):
                 moves = () if node.op in RETYPES else (_move(self.build, node, i),)
                 self.build.origins[name] = origins[0].moved(*moves)
@@ -177,7 +184,7 @@ def _network(translation: Translation, plain: ModelProto) -> Network:
     if not any(port in {n.name for n in module.graph.nodes if n.users} for port in _placeholders(module)):
         raise RejectedModel("the outputs do not depend on the inputs")
     names = {id(p): n for n, p in module.named_parameters()}
-    build.prunable = {n: p for n, p in build.prunable.items() if n in set(names.values())}
+    _rename(build, names)
     for name, source in {names[i]: s for i, s in build.sources.items() if i in names}.items():
         if source.tensor in build.fixed:  # it is used otherwise too: the rest of the graph reads it as it is
             module.get_parameter(name).requires_grad_(False)
@@ -201,6 +208,13 @@ def _network(translation: Translation, plain: ModelProto) -> Network:
         outputs=outputs,
         gives={name: _gives(plain.graph.node, name) for name in outputs},
     )
+
+
+def _rename(build: Builder, names: Mapping[int, str]) -> None:
+    """Parameters as the module calls them; those that no output depends on are gone."""
+    now = {old: names[i] for i, old in build.names.items() if i in names}
+    build.prunable = {now[n]: p for n, p in build.prunable.items() if n in now}
+    build.bias_of = {now[w]: now[b] for w, b in build.bias_of.items() if w in now and b in now}
 
 
 def _placeholders(module: fx.GraphModule) -> list[str]:
@@ -240,5 +254,7 @@ def _layer_name(tensor: str, node_name: str) -> str:
 
 
 def _gives(nodes: Iterable[NodeProto], output: str) -> Gives:
-    last = {name: node.op_type for node in nodes for name in node.output}.get(output, "")
-    return ENDINGS.get(last, "logits")
+    made = {name: node for node in nodes for name in node.output}
+    while output in made and made[output].op_type in PASSES:
+        output = made[output].input[0]
+    return ENDINGS.get(made[output].op_type, "logits") if output in made else "logits"

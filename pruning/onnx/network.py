@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pruning.analysis import Layer
 
-Gives = Literal["logits", "probabilities", "log_probabilities"]
+Gives = Literal["logits", "probabilities", "log_probabilities", "sigmoid"]
 Move = Callable[[Tensor], Tensor]
 
 
@@ -58,7 +58,7 @@ class Network:
     layers: layers with prunable weights, by name, in graph order.
     weights, biases: names of the parameters of each layer, as in module.named_parameters(); not all have a bias.
     sources: every parameter and buffer that training may change.
-    gives: what each output is; a loss must know whether a Softmax was applied.
+    gives: what each output is; a loss must know whether a Softmax or Sigmoid was applied.
     inserted: the BatchNorm that was put behind a convolution, by the convolution's name, see pruning.onnx.batchnorm.
     frame: examples that one pass must have; 0: one, without a batch axis; None: any number.
     """

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pruning.fit import Goal, Kind, Loss
-from pruning.losses import LOSSES, TEMPERATURE, Ending, distance
+from pruning.losses import LOSSES, TEMPERATURE, distance
+from pruning.onnx.network import Gives
 
 Z = torch.tensor([[1.0, 2.0, -1.0], [0.0, -2.0, 3.0]])
 Y = torch.tensor([1, 0])
@@ -69,7 +70,7 @@ def test_distillation_of_numbers_is_relative_and_adds_over_outputs():
     assert far.item() == pytest.approx(1, rel=1e-5)
     scaled = distance({"y": taught * 50 + 50}, {"y": taught * 50}, {"y": "logits"}, goal("values", "distill"))
     assert scaled.item() == pytest.approx(1, rel=1e-5)
-    endings: dict[str, Ending] = {"y": "logits", "z": "sigmoid"}
+    endings: dict[str, Gives] = {"y": "logits", "z": "sigmoid"}
     both = distance({"y": taught + 1, "z": taught + 1}, {"y": taught, "z": taught}, endings, goal("values", "distill"))
     assert both.item() == pytest.approx(2, rel=1e-5)
 
