@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 from safetensors.torch import save
 
 from pruning.data.dataset import Dataset
@@ -25,6 +25,7 @@ from pruning.objective import Objective
 from pruning.onnx import batchnorm
 from pruning.onnx.agree import compare
 from pruning.onnx.convert import stored_tensors
+from pruning.onnx.dtypes import values_of
 from pruning.onnx.network import Network
 from pruning.onnx.writeback import write_back
 from pruning.order import Order
@@ -42,6 +43,7 @@ from pruning.report import (
 )
 from pruning.report_page import render
 
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 LIMIT, HALF_LIMIT = 1e-4, 2e-2  # relative; half precision rounds the weights
 EXAMPLES_COMPARED = 64
 LARGE_DROP = 0.05
@@ -108,7 +110,7 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     report = _report(pruned, trained, measured)
     files = {
         "pruned.onnx": pruned,
-        "masks.safetensors": save({k: (w.detach() != 0).contiguous() for k, w in trained.network.W().items()}),
+        "masks.safetensors": save({k: (v != 0).contiguous() for k, v in _weights(pruned, trained.network).items()}),
         "report.json": report.model_dump_json(indent=2).encode(),
         "report.html": render(report).encode(),
         "manifest.json": report.manifest.model_dump_json(indent=2).encode(),
@@ -141,17 +143,15 @@ def _noise(x: Feeds) -> dict[str, np.ndarray]:
 
 def _is_half(trained: Trained) -> bool:
     tensors = stored_tensors(trained.model)
-    return any(tensors[s.tensor].data_type == TensorProto.FLOAT16 for s in trained.network.sources.values())
+    return any(tensors[s.tensor].data_type in HALVES for s in trained.network.sources.values())
 
 
 def _layers(pruned: bytes, network: Network) -> list[LayerReport]:
     """Counted in the file, not in memory."""
-    tensors = stored_tensors(ModelProto.FromString(pruned))
+    tensors, weights = stored_tensors(ModelProto.FromString(pruned)), _weights(pruned, network)
     found = []
     for layer in network.layers.values():
-        stored = numpy_helper.to_array(tensors[layer.weight])
-        bits = 8 * stored.itemsize
-        values = network.sources[network.weights[layer.name]].read(torch.from_numpy(stored.copy())).numpy()
+        values = weights[layer.name].numpy()
         kept = int(np.count_nonzero(values))
         found.append(
             LayerReport(
@@ -160,11 +160,18 @@ def _layers(pruned: bytes, network: Network) -> list[LayerReport]:
                 weights=values.size,
                 kept=kept,
                 sparsity=1 - kept / values.size,
-                bits=bits,
+                bits=8 * helper.tensor_dtype_to_np_dtype(tensors[layer.weight].data_type).itemsize,
                 filters_removed=_empty_filters(values) if layer.kind in ("conv", "dense") else 0,
             )
         )
     return found
+
+
+def _weights(content: bytes, network: Network) -> dict[str, torch.Tensor]:
+    """Of the layers, as the file holds them, in the shapes that the layers have."""
+    tensors = stored_tensors(ModelProto.FromString(content))
+    sources = {name: network.sources[parameter] for name, parameter in network.weights.items()}
+    return {name: source.read(values_of(tensors[source.tensor])) for name, source in sources.items()}
 
 
 def _empty_filters(values: np.ndarray) -> int:

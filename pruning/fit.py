@@ -26,6 +26,7 @@ KINDS: dict[Kind, tuple[tuple[Loss, ...], MetricName]] = {
     "scores": (("distill",), "agreement"),
     "values": (("distill", "mse"), "r2"),
 }
+FLOATS = ("float", "double", "float16", "bfloat16")
 AVERAGE = "or, for regression, save the targets as floats"
 
 
@@ -105,7 +106,11 @@ def _output(analysis: Analysis, name: str | None) -> Port:
     ports = {p.name: p for p in analysis.outputs}
     if name is not None and name not in ports:
         raise InvalidPlan(f"the model has no output {name!r}; it has {', '.join(ports)}", "/train/output")
-    return analysis.outputs[0] if name is None else ports[name]
+    scores = [p for p in analysis.outputs if p.dtype in FLOATS]
+    if not scores or (name is not None and ports[name] not in scores):
+        given = ports[name] if name is not None else analysis.outputs[0]
+        raise InvalidPlan(f"output {given.name} holds {given.dtype}, which cannot be trained", "/train/output")
+    return scores[0] if name is None else ports[name]
 
 
 def _classes(port: Port, dataset: DatasetSummary) -> tuple[Kind, int]:

@@ -9,21 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime as ort
 
+from pruning.dtypes import NUMPY
 from pruning.errors import OutOfMemory, RejectedModel, first_line, is_out_of_memory
 
 ort.disable_telemetry_events()  # nothing of a user's model is anybody else's business
 
 Feeds = Mapping[str, np.ndarray]
-TYPES: dict[str, type] = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
-}
+TYPES = {f"tensor({name})": dtype for name, dtype in NUMPY.items()}
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 
 from pruning.analysis import Array, DatasetSummary, Port, Preprocess, Targets
 from pruning.analysis import Split as SplitSummary
+from pruning.dtypes import WHOLE
 from pruning.errors import DatasetMismatch
 from pruning.fit import UNNAMED, bound_names
 
-WHOLE = {"int64": np.int64, "int32": np.int32, "int16": np.int16, "int8": np.int8, "uint8": np.uint8, "bool": np.bool_}
 TYPES = {**WHOLE, "double": np.float64}
 TARGET_TYPES: dict[Targets, type] = {"labels": np.float32, "numbers": np.float32}
 Index = np.ndarray | slice

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pruning import admm
 from pruning.methods.problem import Checkpoint, Problem, Round, pack, unpack
+from pruning.onnx.batchnorm import clear_dead
 from pruning.train import Trainer, mask_gradients
 
 ENDING = ("primal", "dual", "relative", "rounds")
@@ -178,6 +179,7 @@ def _freeze_dead_biases(problem: Problem, masks: Mapping[str, Tensor]) -> dict[s
     alive = {k: masks[k].flatten(1).any(1).reshape(bias.shape) for k, bias in biases.items()}
     for k, bias in biases.items():
         bias.mul_(alive[k])
+    clear_dead(problem.network, alive)
     return alive
 
 

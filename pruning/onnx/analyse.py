@@ -10,16 +10,19 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import nn
 
 from pruning.analysis import Analysis, Layer, Port
+from pruning.dtypes import NUMPY
 from pruning.errors import OutOfMemory, PruningError, RejectedModel, first_line, is_out_of_memory
 from pruning.measure import Feeds
 from pruning.onnx.agree import Agreement, compare
+from pruning.onnx.build import shown
 from pruning.onnx.convert import convert, inputs_of, stored_tensors
-from pruning.onnx.dtypes import FLOATS, dtype_of
+from pruning.onnx.dtypes import FLOATS, name_of
 from pruning.onnx.network import Network
 from pruning.onnx.vet import graphs_of, opset_of
 
 LARGEST_DIFFERENCE = 1e-3
 EXAMPLES = 2
+BATCH_FIRST = "axis 0 must be the batch in all inputs and outputs: export with batch_first, or transpose"
 TOO_LARGE = "the model needs more memory than there is to run two examples; this service cannot take it"
 SIZES = (8, 32, 224)  # tried for dimensions that are known only at run time
 
@@ -90,6 +93,21 @@ def check_agreement(model: ModelProto, network: Network, x: Feeds) -> Agreement:
     return found
 
 
+def check_rows(network: Network, x: Feeds) -> None:
+    """Each row of an output is that of one example. Raises: RejectedModel: axis 0 is something else than the batch."""
+    examples = len(next(iter(x.values())))
+    other = {k: np.concatenate([v[:-1], ~v[-1:] if v.dtype == bool else 1 - v[-1:]]) for k, v in x.items()}
+    with torch.no_grad():
+        found = [network({k: torch.from_numpy(v) for k, v in feeds.items()}) for feeds in (x, other)]
+    for name, y in found[0].items():
+        scale = max(float(y.double().abs().max()), 1e-6) if y.numel() else 1.0
+        if len(y) != examples:
+            raise RejectedModel(f"output {shown(name)} has {len(y)} rows for {examples} examples; {BATCH_FIRST}")
+        moved = (y.double() - found[1][name].double())[:-1].abs().nan_to_num()
+        if moved.numel() and float(moved.max()) > LARGEST_DIFFERENCE * scale:
+            raise RejectedModel(f"an example changes the rows of others in output {shown(name)}; {BATCH_FIRST}")
+
+
 def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feeds, Agreement]:
     """The first way to read the model that agrees with ONNX Runtime."""
     first: RejectedModel | None = None
@@ -97,10 +115,12 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
         for size in SIZES if any(None in port.example_shape for port in ports) else SIZES[:1]:
             x = {port.name: random_input(port, examples, size) for port in ports}
             one_pass = {k: torch.from_numpy(v[0] if frame == 0 else v) for k, v in x.items()}
-            network = convert(model, one_pass, batch)
-            network.frame = frame
             try:
-                return network, x, check_agreement(model, network, x)
+                network = convert(model, one_pass, batch)
+                network.frame = frame
+                agreement = check_agreement(model, network, x)
+                check_rows(network, x)
+                return network, x, agreement
             except RejectedModel as error:
                 first = first or error
     raise first or RejectedModel("the model has no inputs; export it with its inputs")
@@ -169,7 +189,10 @@ def _port(value: ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise RejectedModel(f"{value.name!r} has no shape; export with the shapes of inputs and outputs")
-    dtype_of(tensor.elem_type)
+    if _dtype(value) not in {*NUMPY, "bfloat16"}:
+        raise RejectedModel(
+            f"input {shown(value.name)} has element type {_dtype(value)}; export it as float32 or int64"
+        )
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
     return Port(name=value.name, dtype=_dtype(value), shape=shape)
 
@@ -181,7 +204,7 @@ def _output(value: ValueInfoProto, first: Port, agreement: Agreement, frame: int
 
 
 def _dtype(value: ValueInfoProto) -> str:
-    return TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    return name_of(value.type.tensor_type.elem_type)
 
 
 def _warnings(model: ModelProto, ports: Sequence[Port], network: Network) -> Iterator[str]:

@@ -4,6 +4,7 @@ A net that was trained with BatchNormalization learns badly without it. What is 
 its scale and bias undo what its statistics do.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from pruning.onnx.network import Network
-from pruning.onnx.ops.normalization import BatchNorm
+from pruning.onnx.ops.normalization import BatchNorm, group_norm, layer_norm, local_response_norm, rms_norm
 
+OTHER_NORMS = (group_norm, layer_norm, local_response_norm, rms_norm)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -23,6 +25,8 @@ def is_folded(network: Network) -> bool:
     """
     modules = list(network.module.modules())
     normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in modules)
+    assert isinstance(network.module, fx.GraphModule)
+    normed = normed or any(node.target in OTHER_NORMS for node in network.module.graph.nodes)
     return not normed and len(list(_places(network))) >= 4
 
 
@@ -37,6 +41,8 @@ def insert(network: Network, batches: Iterable[Mapping[str, Tensor]]) -> None:
     found = _statistics(network, batches)
     for node in list(_places(network)):
         conv, name = module.get_submodule(str(node.target)), f"{node.target}_bn"
+        if str(node.target) not in found:
+            continue
         mean, var = found[str(node.target)]
         module.add_submodule(name, _identity(conv, mean, var))
         with module.graph.inserting_after(node):
@@ -46,6 +52,16 @@ def insert(network: Network, batches: Iterable[Mapping[str, Tensor]]) -> None:
     module.recompile()
     taken = {f"{conv}.bias": f"{bn}.bias" for conv, bn in network.inserted.items()}
     network.biases.update((layer, taken[bias]) for layer, bias in network.biases.items() if bias in taken)
+
+
+@torch.no_grad()
+def clear_dead(network: Network, alive: Mapping[str, Tensor]) -> None:
+    """Forget the means of filters without weights, by layer: with biases of 0 they give exactly 0 from now on."""
+    for layer, mask in alive.items():
+        name = network.inserted.get(network.weights[layer].removesuffix(".weight"))
+        mean = network.module.get_submodule(name).get_buffer("running_mean") if name else None
+        if mean is not None:
+            mean.mul_(mask.reshape(mean.shape))
 
 
 @torch.no_grad()
@@ -74,12 +90,13 @@ def _places(network: Network) -> Iterator[fx.Node]:
     """Convolutions with a bias of their own, used once, whose layer may be trained."""
     module = network.module
     assert isinstance(module, fx.GraphModule)
-    calls = [n for n in module.graph.nodes if n.op == "call_module"]
-    for node in calls:
-        conv = module.get_submodule(str(node.target))
-        once = sum(n.target == node.target for n in calls) == 1
-        mine = f"{node.target}.bias" in network.sources and f"{node.target}.weight" in network.sources
-        if isinstance(conv, CONVOLUTIONS) and conv.bias is not None and once and mine:
+    readers = Counter(id(p) for m in module.modules() for p in m.parameters(recurse=False))
+    read = {str(n.target) for n in module.graph.nodes if n.op == "get_attr"}
+    for node in (n for n in module.graph.nodes if n.op == "call_module"):
+        conv, names = module.get_submodule(str(node.target)), {f"{node.target}.weight", f"{node.target}.bias"}
+        if not isinstance(conv, CONVOLUTIONS) or conv.bias is None or not names <= set(network.sources):
+            continue
+        if readers[id(conv.weight)] == readers[id(conv.bias)] == 1 and not names & read:
             yield node
 
 
@@ -88,6 +105,8 @@ def _statistics(network: Network, batches: Iterable[Mapping[str, Tensor]]) -> di
     sums: dict[str, Tensor] = {}
 
     def add(target: str, y: Any) -> None:
+        if y[0, 0].numel() == 1:
+            return  # one value a channel in a pass of one example has no statistics
         axes = [axis for axis in range(y.dim()) if axis != 1]
         var, mean = torch.var_mean(y, axes, correction=0)
         count = y.numel() // y.shape[1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +107,7 @@ class Builder:
     inline: what puts a graph that stands inside a node in its place; returns the graph's outputs.
     origins: of known values that are stored tensors, perhaps moved. parameters: by stored tensor; sources: by their id.
     prunable, bias_of: by the name of the weight parameter. buffers: running statistics, by name.
+    norms: modules of BatchNormalizations by their four tensors.
     fixed: stored float tensors that are used otherwise than as a parameter.
     """
 
@@ -131,6 +133,7 @@ class Builder:
         self.sources: dict[int, Source] = {}
         self.names: dict[int, str] = {}
         self.fixed: set[str] = set()
+        self.norms: dict[tuple[Source, ...], str] = {}
         self._constants = 0
         self._computed = 0
         self._products = 0
@@ -150,6 +153,15 @@ class Builder:
         if max(sizes, default=0) > LARGEST_CONSTANT or self._computed > MOST_CONSTANTS:
             raise UnsupportedOperator(f"constants of {self._computed:,} elements are computed: too many")
         return result
+
+    @contextmanager
+    def uncharged(self) -> Iterator[None]:
+        """What is computed meanwhile does not count: it moves stored tensors, and may be done again and again."""
+        before = self._computed, self._products
+        try:
+            yield
+        finally:
+            self._computed, self._products = before
 
     def _spend(self, args: tuple[Any, ...]) -> None:
         """No more than so many products for constants: those of two tensors at most, whatever is done with them.
@@ -184,17 +196,18 @@ class Builder:
         origin = self.origins.get(node.input_names[i]) if i < len(node.input_names) else None
         if origin is None or not self.is_weight(node.input_names[i]):
             return None
-        node.trained.add(i)
         source = origin.moved(*moves)
         group = self.parameters.setdefault(source.tensor, [])
         for parameter in group:
             if _same(self.sources[id(parameter)], source):
+                node.trained.add(i)
                 return parameter
         if any(_overlap(self.sources[id(parameter)], source) for parameter in group):
             return None
         values = source.read(values_of(self.tensors[source.tensor]).to(node.inputs[i].dtype))  # type: ignore[union-attr]
         if not values.numel():
             raise node.unsupported(f"weight {source.tensor!r} is empty")
+        node.trained.add(i)
         group.append(nn.Parameter(values.contiguous().clone()))
         self.sources[id(group[-1])] = source
         return group[-1]
@@ -211,8 +224,11 @@ class Builder:
         if parameter is not None:
             return self.graph.get_attr(self.name_of(parameter))
         origin = self.origins[node.input_names[i]]
-        whole = [p for p in self.parameters[origin.tensor] if p.numel() == value.numel()]
-        return self._rearranged(whole[0], origin) if whole else value
+        whole = [p for p in self.parameters[origin.tensor] if p.numel() == math.prod(origin.shape)]
+        if not whole:
+            return value
+        node.trained.add(i)
+        return self._rearranged(whole[0], origin)
 
     def name_of(self, parameter: nn.Parameter) -> str:
         """Its name under the root; it gets one where no module holds it."""
@@ -267,7 +283,7 @@ class Builder:
         held_index = self.sources[id(held)].index()
         if held.dim() == 2 and torch.equal(held_index.t(), index):
             return self.graph.call_function(torch.t, (value,))
-        places = torch.empty(math.prod(wanted.shape), dtype=torch.int64)
+        places = torch.empty(held.numel(), dtype=torch.int64)
         places[held_index.flatten().long()] = torch.arange(held.numel())
         return self.call(torch.take, value, places[index.long()])
 

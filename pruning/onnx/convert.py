@@ -1,6 +1,7 @@
 """ONNX graph to torch.fx GraphModule with native modules."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,8 @@ class _Reader:
             if port.name in examples:
                 self.build.probe.feed(node, examples[port.name])
         outputs = self._inline(graph)
+        handed_out = (self.build.origins.get(port.name) for port in graph.output)
+        self.build.fixed.update(origin.tensor for origin in handed_out if origin is not None)
         known = [self.build.constant(v) if isinstance(v, Tensor) else v for v in outputs]
         return Translation(self.build, [v for v in known if isinstance(v, fx.Node)])
 
@@ -122,9 +125,18 @@ class _Reader:
                 moves = () if node.op in RETYPES else (_move(self.build, node, i),)
                 self.build.origins[name] = origins[0].moved(*moves)
             return
+        if node.op == "If":
+            self._trace_chosen(node, results)
         if node.op not in DESCRIBES:
             read = (o.tensor for i, o in enumerate(origins) if o is not None and i not in node.trained)
             self.build.fixed.update(read)
+
+    def _trace_chosen(self, node: Node, results: Sequence[Value]) -> None:
+        """A stored tensor that a branch hands out as it is."""
+        for name, result in zip(node.output_names, results, strict=False):
+            for inner, origin in list(self.build.origins.items()):
+                if isinstance(result, Tensor) and self.values.get(inner) is result:
+                    self.build.origins[name] = origin
 
     def _value(self, name: str, where: str) -> Value:
         if not name:
@@ -156,7 +168,8 @@ def _move(build: Builder, node: Node, output: int) -> Move:
     """What this node does to its first input, for any tensor of that shape."""
 
     def move(stored: Tensor) -> Tensor:
-        result = CONVERTERS[node.op](build, node.with_input(0, stored))
+        with build.uncharged():
+            result = CONVERTERS[node.op](build, node.with_input(0, stored))
         return result[output] if isinstance(result, tuple) else result
 
     return move
@@ -170,13 +183,13 @@ def inputs_of(graph: GraphProto) -> list[ValueInfoProto]:
 
 def stored_tensors(model: ModelProto) -> dict[str, TensorProto]:
     """Tensors kept in the file by the name that nodes use: initializers and Constant nodes, of inner graphs too."""
-    found: dict[str, TensorProto] = {}
+    found: list[tuple[str, TensorProto]] = []
     for graph in graphs_of(model.graph):
-        found |= {t.name: t for t in graph.initializer}
-        for node in graph.node:
-            if node.op_type == "Constant":
-                found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
-    return found
+        found += [(t.name, t) for t in graph.initializer]
+        constants = [node for node in graph.node if node.op_type == "Constant"]
+        found += [(node.output[0], a.t) for node in constants for a in node.attribute if a.name == "value"]
+    times = Counter(name for name, _ in found)
+    return {name: tensor for name, tensor in found if times[name] == 1}  # branches may use one name twice
 
 
 def _network(translation: Translation, plain: ModelProto) -> Network:
@@ -189,6 +202,11 @@ def _network(translation: Translation, plain: ModelProto) -> Network:
         if source.tensor in build.fixed:  # it is used otherwise too: the rest of the graph reads it as it is
             module.get_parameter(name).requires_grad_(False)
             build.prunable.pop(name, None)
+    for name, source in build.sources.items():
+        if name in names and not module.get_parameter(names[name]).isfinite().all():
+            raise RejectedModel(
+                f"weight {shown(source.tensor)} holds infinite values; the model was not trained to an end"
+            )
     layers = _layers(build, module)
     if not layers:
         raise RejectedModel("the model has no convolution or dense layer with weights of its own: nothing to prune")
@@ -250,7 +268,7 @@ def _layer(name: str, tensor: str, kind: str, weight: Tensor) -> Layer:
 
 def _layer_name(tensor: str, node_name: str) -> str:
     """conv1 for conv1.weight; the node's name where the exporter made the tensor's name up."""
-    return node_name.strip("/") if node_name and GENERATED.fullmatch(tensor) else SUFFIX.sub("", tensor)
+    return node_name.strip("/") if node_name and GENERATED.fullmatch(tensor) else SUFFIX.sub("", tensor) or tensor
 
 
 def _gives(nodes: Iterable[NodeProto], output: str) -> Gives:

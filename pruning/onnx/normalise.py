@@ -4,7 +4,8 @@ from onnx import ModelProto, inliner, shape_inference, version_converter
 
 from pruning.errors import RejectedModel, UnsupportedOperator, first_line
 from pruning.onnx.ops import COMPOSITES
-from pruning.onnx.vet import graphs_of, opset_of, skeleton
+from pruning.onnx.sizes import skeleton
+from pruning.onnx.vet import graphs_of, opset_of
 
 OLDEST_CONVERTED = 7  # older operators have other forms, which the converters do not know
 

@@ -1,40 +1,102 @@
 """Exporters merge equal vectors (zeros, ones) into one tensor; training must not tie them."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from onnx import ModelProto, TensorProto
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
-FLOATING = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+from pruning.onnx.dtypes import FLOATS
+
+# Which inputs of an operator are vectors that are trained, and which is the matrix that they belong to.
+VECTORS = {
+    "Conv": ((2,), 1),
+    "ConvTranspose": ((2,), 1),
+    "Gemm": ((2,), 1),
+    "BatchNormalization": ((1, 2, 3, 4), None),
+    "LayerNormalization": ((1, 2), None),
+    "InstanceNormalization": ((1, 2), None),
+    "GroupNormalization": ((1, 2), None),
+    "RMSNormalization": ((1,), None),
+    "PRelu": ((1,), None),
+    "Add": ((0, 1), None),
+}
+SHARED = "all"
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def unshare(model: ModelProto) -> ModelProto:
-    """The model with a copy of its own for every further reader of a one-dimensional float tensor.
+    """The model with a copy of its own for every layer that reads one and the same vector.
 
-    Vectors may stand in initializers or Constant nodes, and be read through Identity nodes.
-    Matrices stay shared: tied weights are meant. A model without such tensors is returned as it is.
+    A vector of different numbers is shared because its layer is applied twice, and so is one that is read with the
+    same matrix: these stay shared, but for running statistics, which belong to a BatchNormalization with all that it
+    reads. Vectors may stand in initializers or Constant nodes, and be read through Identity nodes.
+    A model without such vectors is returned as it is.
     """
     vectors = _vectors(model)
+    uniform = {name for name, tensor in vectors.items() if _is_uniform(tensor)}
     names = _aliases(model, vectors)
-    readers = Counter(
-        names[n] for node in model.graph.node if node.op_type != "Identity" for n in node.input if n in names
-    )
-    if not any(n > 1 for n in readers.values()):
-        return model
+    owners: dict[str, list[str]] = {name: [] for name in vectors}
+    changes: list[tuple[int, int, str, int]] = []
+    made = {name: node for node in model.graph.node for name in node.output}
+    for place, node in enumerate(model.graph.node):
+        for i, owner in _reads(made, node, place):
+            vector = names.get(node.input[i])
+            if vector is None:
+                continue
+            if node.op_type == "BatchNormalization":
+                four = [names.get(n, n) for n in node.input[1:5]]
+                owner = owner if uniform >= set(four) else "|".join(four) if i > 2 else SHARED
+            elif vector not in uniform:
+                owner = SHARED
+            if owner not in owners[vector]:
+                owners[vector].append(owner)
+            if owners[vector].index(owner):
+                changes.append((place, i, vector, owners[vector].index(owner)))
+    return _with_copies(model, vectors, changes) if changes else model
+
+
+def _reads(made: Mapping[str, NodeProto], node: NodeProto, place: int) -> Iterator[tuple[int, str]]:
+    """The inputs of a node that are trained vectors, and whose they are."""
+    inputs, matrix = VECTORS.get(node.op_type, ((), None))
+    for i in (i for i in inputs if i < len(node.input)):
+        if node.op_type == "Add":
+            before = made.get(node.input[1 - i])  # a vector that is added to a layer's output is its bias
+            if before is not None and before.op_type in LAYERS:
+                yield i, before.input[1]
+        else:
+            yield i, f"{place}.{i}" if matrix is None else node.input[matrix]
+
+
+def _with_copies(
+    model: ModelProto, vectors: Mapping[str, TensorProto], changes: list[tuple[int, int, str, int]]
+) -> ModelProto:
     result = ModelProto()
     result.CopyFrom(model)
-    seen: Counter[str] = Counter()
-    for node in result.graph.node:
-        for i, name in enumerate(node.input):
-            vector = names.get(name)
-            if vector is None or node.op_type == "Identity":
-                continue
-            seen[vector] += 1
-            if seen[vector] > 1:
-                copy = result.graph.initializer.add()
-                copy.CopyFrom(vectors[vector])
-                copy.name = node.input[i] = f"{vector}__{seen[vector]}"
+    graph = result.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    made: dict[tuple[str, int], str] = {}
+    for place, i, vector, number in changes:
+        if (vector, number) not in made:
+            name = f"{vector}__{number + 1}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            made[vector, number] = name
+            copy = graph.initializer.add()
+            copy.CopyFrom(vectors[vector])
+            copy.name = name
+            if model.ir_version < 4:  # initializers had to be inputs then
+                graph.input.append(_as_input(copy))
+        graph.node[place].input[i] = made[vector, number]
     return result
+
+
+def _as_input(tensor: TensorProto) -> ValueInfoProto:
+    value = ValueInfoProto(name=tensor.name)
+    value.type.tensor_type.elem_type = tensor.data_type
+    for n in tensor.dims:
+        value.type.tensor_type.shape.dim.add(dim_value=n)
+    return value
 
 
 def _vectors(model: ModelProto) -> dict[str, TensorProto]:
@@ -46,7 +108,12 @@ def _vectors(model: ModelProto) -> dict[str, TensorProto]:
         if a.name == "value"
     }
     tensors = {t.name: t for t in model.graph.initializer} | constants
-    return {k: t for k, t in tensors.items() if len(t.dims) == 1 and t.data_type in FLOATING}
+    return {k: t for k, t in tensors.items() if len(t.dims) == 1 and t.data_type in FLOATS}
+
+
+def _is_uniform(tensor: TensorProto) -> bool:
+    values = numpy_helper.to_array(tensor).astype(np.float64)
+    return bool((values == values[:1]).all())
 
 
 def _aliases(model: ModelProto, vectors: Mapping[str, TensorProto]) -> dict[str, str]:

@@ -11,13 +11,13 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 from pruning.errors import RejectedModel, UnsupportedOperator, first_line
 from pruning.frozen import Frozen
 from pruning.onnx.build import shown
+from pruning.onnx.dtypes import FLOATS
 from pruning.onnx.ops import COMPOSITES, CONVERTERS
+from pruning.onnx.sizes import check_sizes
 
 STANDARD = ("", "ai.onnx")
-FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
-LARGE = 1024  # elements from which on an initializer's values say nothing about shapes
 WINDOW = {"kernel_shape", "pads", "strides", "dilations", "output_shape", "output_padding"}
-ASSUMED = 2  # of a dimension known only at run time
+PACKED = {"INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1"}  # several elements in a byte
 NEST = {"If"}  # operators whose inner graphs are taken
 
 
@@ -55,7 +55,7 @@ def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
         _check_version(model, limits)
         _check_tensors(model, limits, _check_form)
         _check_with_onnx(model)
-        _check_shapes(model, limits)
+        check_sizes(model, limits.inferred_elements, limits.rank)
         _check_tensors(model, limits, _check_finite)
     except UnicodeDecodeError as error:
         raise RejectedModel("a name in the file is not text (UTF-8); export the model again") from error
@@ -128,6 +128,9 @@ def _check_structure(model: ModelProto, limits: Limits) -> None:
     for node in (n for body in bodies for n in body.node):
         if (node.domain, node.op_type) not in functions:
             _check_node(node, limits)
+    for node in (n for graph in graphs_of(model.graph) for n in graph.node):
+        if any(a.ref_attr_name for a in node.attribute):
+            raise RejectedModel(f"{_where(node)}: an attribute stands for one of a function; export the model again")
 
 
 def _check_node(node: NodeProto, limits: Limits) -> None:
@@ -148,8 +151,6 @@ def _check_node(node: NodeProto, limits: Limits) -> None:
 def _check_attributes(node: NodeProto, where: str, limits: Limits) -> None:
     if any(math.isnan(v) for a in node.attribute for v in (a.f, *a.floats)):
         raise RejectedModel(f"{where}: an attribute is NaN; export the model again")
-    if any(a.ref_attr_name for a in node.attribute):
-        raise RejectedModel(f"{where}: an attribute stands for one of a function; export the model again")
     for attribute in node.attribute:
         if attribute.name in WINDOW and any(abs(n) > limits.window for n in attribute.ints):
             raise RejectedModel(f"{where}: {attribute.name} of {list(attribute.ints)[:6]} is not taken")
@@ -208,6 +209,8 @@ def _size(
 
 
 def _check_version(model: ModelProto, limits: Limits) -> None:
+    if any(n > 1 for n in Counter(value.name for value in model.graph.output).values()):
+        raise RejectedModel("an output of the graph is named twice; export the model again")
     domains = Counter("" if o.domain in STANDARD else o.domain for o in model.opset_import)
     if any(n > 1 for n in domains.values()):
         raise RejectedModel("an operator set is imported twice; export the model again")
@@ -244,18 +247,19 @@ def _check_form(tensor: TensorProto, name: str, limits: Limits) -> None:
 
 def _check_filled(tensor: TensorProto, name: str) -> None:
     """Its values are as many as its dimensions say; nothing is decoded for that."""
+    if TensorProto.DataType.Name(tensor.data_type) in PACKED:
+        return
     elements = math.prod(tensor.dims)
-    bits = 4 if "INT4" in TensorProto.DataType.Name(tensor.data_type) else 0
     size = elements * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     if tensor.HasField("raw_data"):
-        if len(tensor.raw_data) != size and not bits:
+        if len(tensor.raw_data) != size:
             raise RejectedModel(
                 f"{name}: {len(tensor.raw_data)} bytes do not fill dimensions {list(tensor.dims)}; export again"
             )
         return
     field = helper.tensor_dtype_to_field(tensor.data_type)
     parts = 2 if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) else 1
-    if len(getattr(tensor, field)) != elements * parts and not bits:
+    if len(getattr(tensor, field)) != elements * parts:
         raise RejectedModel(f"{name}: its values do not fill dimensions {list(tensor.dims)}; export again")
 
 
@@ -275,50 +279,3 @@ def _check_with_onnx(model: ModelProto) -> None:
         onnx.checker.check_model(model)
     except Exception as error:  # the checker raises ValidationError, and RuntimeError from its C++ side
         raise RejectedModel(f"the ONNX checker refuses the file: {first_line(error)}") from error
-
-
-def _check_shapes(model: ModelProto, limits: Limits) -> None:
-    """Shapes are inferred without computing values: a small file can ask for terabytes otherwise."""
-    _check_sizes(model.graph, limits)
-    try:
-        graph = onnx.shape_inference.infer_shapes(skeleton(model, ASSUMED)).graph
-    except Exception as error:  # InferenceError, and RuntimeError from the C++ side
-        raise RejectedModel(f"the shapes of the graph do not fit together: {first_line(error)}") from error
-    _check_sizes(graph, limits)
-
-
-def _check_sizes(graph: GraphProto, limits: Limits) -> None:
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        dims = [d.dim_value or ASSUMED for d in value.type.tensor_type.shape.dim]
-        if len(dims) > limits.rank or any(d < 0 for d in dims) or math.prod(dims) > limits.inferred_elements:
-            raise RejectedModel(
-                f"value {shown(value.name)} would have dimensions {dims[: limits.rank]}; "
-                f"at most {limits.inferred_elements:,} elements are taken"
-            )
-    if any(n > 1 for n in Counter(value.name for value in graph.output).values()):
-        raise RejectedModel("an output of the graph is named twice; export the model again")
-
-
-def skeleton(model: ModelProto, assumed: int | None = None) -> ModelProto:
-    """The model with its large initializers turned into inputs: quick to copy, and enough for shapes.
-
-    Args: assumed: takes the place of dimensions of inputs that are known only at run time.
-    """
-    result = ModelProto(ir_version=max(model.ir_version, 4))
-    result.opset_import.extend(model.opset_import)
-    result.functions.extend(model.functions)
-    inputs = {i.name for i in model.graph.input}
-    result.graph.name = model.graph.name
-    result.graph.node.extend(model.graph.node)
-    result.graph.input.extend(model.graph.input)
-    result.graph.output.extend(model.graph.output)
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= LARGE:
-            result.graph.initializer.append(tensor)
-        elif tensor.name not in inputs:
-            shape = [int(d) for d in tensor.dims]
-            result.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, shape))
-    for dim in (d for i in result.graph.input for d in i.type.tensor_type.shape.dim):
-        if assumed and not dim.dim_value:
-            dim.dim_value = assumed
-    return result

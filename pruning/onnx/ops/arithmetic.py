@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from pruning.onnx.build import Builder, Node, Value
 
-BIASED = ("Conv", "MatMul", "Gemm")
+BIASED = ("Conv_", "MatMul_", "Gemm_")
 Converter = Callable[[Builder, Node], Any]
 
 
@@ -36,7 +36,7 @@ def add(build: Builder, node: Node) -> Value:
     side = next((i for i in (0, 1) if _layer_before(build, node, i) is not None), None)
     parameter = None if side is None else build.weight(node, side)
     if side is None or parameter is None:
-        return build.call(torch.add, *node.inputs)
+        return build.call(torch.add, *(v if i != side else build.read(node, i) for i, v in enumerate(node.inputs)))
     name = build.name_of(parameter)
     weight = _layer_before(build, node, side) or ""
     if _is_by_channel(build.root.get_parameter(weight), parameter):
@@ -47,11 +47,13 @@ def add(build: Builder, node: Node) -> Value:
 def _layer_before(build: Builder, node: Node, i: int) -> str | None:
     """Name of the weight of the layer whose output meets the stored vector that is the i-th input."""
     value, other = node.input(i), node.input(1 - i)
-    stored = isinstance(value, Tensor) and build.is_weight(node.input_names[i]) and value.numel() > 1
-    if not stored or not isinstance(other, fx.Node) or other.op != "call_module":
+    if not isinstance(value, Tensor) or value.dim() == 0 or not build.is_weight(node.input_names[i]):
         return None
-    weight = f"{other.target}.weight"
-    return weight if str(other.target).startswith(BIASED) and weight in build.prunable else None
+    if not isinstance(other, fx.Node) or other.op != "call_module" or not str(other.target).startswith(BIASED):
+        return None
+    matrix = build.root.get_submodule(str(other.target)).get_parameter("weight")
+    is_number = value.numel() == 1 and not _is_by_channel(matrix, value)
+    return None if is_number or id(matrix) not in build.names else build.names[id(matrix)]
 
 
 def _is_by_channel(weight: Tensor, bias: Tensor) -> bool:

@@ -168,7 +168,7 @@ def _layer(
     name = build.prune(weight, node, kind)
     if bias is not None and kind in ("conv", "dense"):
         build.bias_of.setdefault(name, build.name_of(bias))
-    added = node.input(2) if node.op != "MatMul" and bias is None else None
+    added = build.read(node, 2) if node.op != "MatMul" and bias is None and node.input(2) is not None else None
     if added is None:
         return y
     return build.call(torch.add, y, added if over is None else build.call(torch.reshape, added, over))

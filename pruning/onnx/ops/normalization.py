@@ -33,10 +33,15 @@ def batch_normalization(build: Builder, node: Node) -> Any:
         return build.call(
             normalized, node.input(0), build.read(node, 1), build.read(node, 2), *node.inputs[3:], epsilon
         )
+    same = tuple(build.origins[name] for name in names)
+    if same in build.norms:  # one layer that is applied again
+        node.trained.update((3, 4))
+        return build.graph.call_module(build.norms[same], (node.input(0),))
     module = BatchNorm(values_of(build.tensors[names[2]]).numel(), eps=epsilon, momentum=1 - momentum)
     module.register_parameter("weight", parameters[0])
     module.register_parameter("bias", parameters[1])
     result = build.module(node, module, node.input(0))
+    build.norms[same] = str(result.target)
     for i, name in ((3, "running_mean"), (4, "running_var")):
         setattr(module, name, values_of(build.tensors[node.input_names[i]]))
         build.buffers[f"{result.target}.{name}"] = build.origins[node.input_names[i]]

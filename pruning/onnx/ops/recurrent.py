@@ -77,7 +77,7 @@ def _is_usual(build: Builder, node: Node, cell: Cell) -> bool:
     usual = all(list(a) == USUAL[cell.kind] for a in cell.activations) and cell.clip is None and not cell.coupled
     stored = all(node.input(i) is None or build.is_weight(node.input_names[i]) for i in (1, 2, 3))
     reset = cell.kind != "GRU" or cell.linear_before_reset
-    plain = node.input(4) is None and node.input(7) is None and cell.directions != (True,)
+    plain = node.input(4) is None and node.input(7) is None
     return usual and stored and reset and plain and isinstance(node.input(0), fx.Node)
 
 
@@ -87,19 +87,20 @@ def _native(build: Builder, node: Node, cell: Cell) -> Any:
     has_bias = node.input(3) is not None
     both = len(cell.directions) == 2
     module = NATIVE[cell.kind](W.shape[2], cell.hidden, bias=has_bias, bidirectional=both, device="meta")
-    matrices = []
+    matrices, biases = [], []
     for d, end in enumerate(["", "_reverse"][: len(cell.directions)]):
         for i, name in ((1, f"weight_ih_l0{end}"), (2, f"weight_hh_l0{end}")):
             matrices.append((build.weight(node, i, _gates(cell, d)), name, "WR"[i - 1]))
-        if has_bias:
-            for half, name in enumerate((f"bias_ih_l0{end}", f"bias_hh_l0{end}")):
-                module.register_parameter(name, build.weight(node, 3, _gates(cell, d, half)))
-    if any(parameter is None for parameter, _, _ in matrices):
+        halves = (f"bias_ih_l0{end}", f"bias_hh_l0{end}") if has_bias else ()
+        biases += [(build.weight(node, 3, _gates(cell, d, half)), name) for half, name in enumerate(halves)]
+    if any(parameter is None for parameter, *_ in (*matrices, *biases)):
         return None
+    for parameter, name in biases:
+        module.register_parameter(name, parameter)
     for parameter, name, _ in matrices:
         module.register_parameter(name, parameter)
     states = [node.input(i) for i in ((5, 6) if cell.kind == "LSTM" else (5,))]
-    result = build.module(node, Steps(module, cell.layout), node.input(0), *states)
+    result = build.module(node, Steps(module, cell.layout, cell.directions == (True,)), node.input(0), *states)
     for parameter, _, matrix in matrices:
         build.prune(parameter, node, "recurrent", f".{matrix}")  # type: ignore[arg-type]
     return build.outputs(result, 3)
@@ -121,14 +122,14 @@ def _gates(cell: Cell, direction: int, half: int | None = None) -> Move:
 class Steps(nn.Module):
     """A native recurrent module with ONNX's shapes: Y (steps, directions, N, hidden); layout 1 has N first."""
 
-    def __init__(self, module: nn.RNNBase, layout: int) -> None:
+    def __init__(self, module: nn.RNNBase, layout: int, backwards: bool) -> None:
         super().__init__()
-        self.module, self.layout = module, layout
+        self.module, self.layout, self.backwards = module, layout, backwards
 
     def forward(self, x: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """Args: x: (steps, N, in); h, c: (directions, N, hidden), where N may be 1. Returns: Y, Y_h, Y_c."""
         x = x.transpose(0, 1) if self.layout else x
-        n = x.shape[1]
+        x, n = x.flip(0) if self.backwards else x, x.shape[1]
         h, c = (v if v is None else self._states(v, n) for v in (h, c))
         if isinstance(self.module, nn.LSTM):
             zero = x.new_zeros(2 if self.module.bidirectional else 1, n, self.module.hidden_size)
@@ -137,6 +138,7 @@ class Steps(nn.Module):
             y, last = self.module(x, h)
             states = (last, last)
         Y = y.reshape(*y.shape[:2], -1, self.module.hidden_size).transpose(1, 2)
+        Y = Y.flip(0) if self.backwards else Y
         if self.layout:
             return Y.permute(2, 0, 1, 3), states[0].transpose(0, 1), states[1].transpose(0, 1)
         return Y, *states

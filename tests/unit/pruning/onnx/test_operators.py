@@ -113,7 +113,7 @@ CASES = {
     "Div": model([node("Div", "h", "b")], [number("b", 3)]),
     "Dropout": model([node("Dropout")]),
     "Flatten": model([node("Flatten")]),
-    "Flatten at 2": model([node("Flatten", axis=2)]),
+    "Flatten at 2": model(chain(("Flatten", ["_"], {"axis": 2}), ("Reshape", ["_", "s"], {})), [ints("s", -1, 4, 64)]),
     "Gather": model([node("Gather", "h", "i", axis=1)], [ints("i", 2, -1, 0)]),
     "Gemm": model(
         chain(("Flatten", ["_"], {}), ("Gemm", ["_", "w", "b"], {"transB": 1})), [weight("w", 5, 256), weight("b", 5)]
