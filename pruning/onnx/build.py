@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from onnx import GraphProto, NodeProto, TensorProto, helper
@@ -18,6 +18,9 @@ from pruning.onnx.network import Move, Source
 from pruning.onnx.probe import Probe
 
 Value = fx.Node | Tensor | None
+F = TypeVar("F", bound=Callable[..., Any])
+READS_NUMBERS: set[Callable[..., Any]] = set()
+MAKES_NUMBERS: set[Callable[..., Any]] = set()
 LARGEST_CONSTANT = 2**27  # elements of a value that is computed while the graph is built
 MOST_CONSTANTS = 2**28  # and of all of them
 MOST_PRODUCTS = 2**32
@@ -107,6 +110,7 @@ class Builder:
     inline: what puts a graph that stands inside a node in its place; returns the graph's outputs.
     origins: of known values that are stored tensors, perhaps moved. parameters: by stored tensor; sources: by their id.
     prunable, bias_of: by the name of the weight parameter. buffers: running statistics, by name.
+    on_host: values that are computed on the CPU, from shapes; host_constants: names of buffers that stay there.
     norms: modules of BatchNormalizations by their four tensors.
     fixed: stored float tensors that are used otherwise than as a parameter.
     """
@@ -134,6 +138,8 @@ class Builder:
         self.names: dict[int, str] = {}
         self.fixed: set[str] = set()
         self.norms: dict[tuple[Source, ...], str] = {}
+        self.on_host: set[fx.Node] = set()
+        self.host_constants: set[str] = set()
         self._constants = 0
         self._computed = 0
         self._products = 0
@@ -143,7 +149,7 @@ class Builder:
         nodes: list[fx.Node] = []
         fx.map_arg((args, kwargs), nodes.append)
         if nodes:
-            return self.graph.call_function(function, fx_args(self, args), kwargs)
+            return self._call(function, args, kwargs)
         self._spend(args)
         with torch.no_grad():
             result = function(*args, **kwargs)
@@ -153,6 +159,35 @@ class Builder:
         if max(sizes, default=0) > LARGEST_CONSTANT or self._computed > MOST_CONSTANTS:
             raise UnsupportedOperator(f"constants of {self._computed:,} elements are computed: too many")
         return result
+
+    def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> fx.Node:
+        """At run time. Shapes and what is made of them stay on the CPU, and go to the device where they meet data."""
+        nodes: list[fx.Node] = []
+        fx.map_arg(args, nodes.append)
+        first = next((v for v in nodes if v not in self.on_host), None)
+        if first is None or function in READS_NUMBERS:
+            node = self.graph.call_function(function, self._constants_in(args, on_host=True), dict(kwargs))
+        else:
+            node = self.graph.call_function(function, self._beside(args, first), dict(kwargs))
+        if first is None or function in MAKES_NUMBERS:
+            self.on_host.add(node)
+        return node
+
+    def _beside(self, args: Any, first: fx.Node) -> Any:
+        """Arguments of a call on data: known tensors move with the module, computed shapes are sent to the device."""
+        if isinstance(args, tuple | list):
+            return type(args)(self._beside(a, first) for a in args)
+        if isinstance(args, Tensor):
+            return self.constant(args)
+        if isinstance(args, fx.Node) and args in self.on_host:
+            return self.graph.call_function(beside, (args, first))
+        return args
+
+    def _constants_in(self, args: Any, on_host: bool) -> Any:
+        """Known tensors among the arguments as attributes: an fx graph holds no tensors."""
+        if isinstance(args, tuple | list):
+            return type(args)(self._constants_in(a, on_host) for a in args)
+        return self.constant(args, on_host) if isinstance(args, Tensor) else args
 
     @contextmanager
     def uncharged(self) -> Iterator[None]:
@@ -176,7 +211,7 @@ class Builder:
     def outputs(self, result: Any, count: int) -> tuple[Any, ...]:
         """The parts of a call that returns several values."""
         if isinstance(result, fx.Node):
-            return tuple(self.graph.call_function(_part, (result, i)) for i in range(count))
+            return tuple(self._call(_part, (result, i), {}) for i in range(count))
         return tuple(result)
 
     def module(self, node: Node, module: nn.Module, *args: Any) -> fx.Node:
@@ -185,7 +220,7 @@ class Builder:
         self.root.add_module(name, module)
         for k, parameter in module.named_parameters():
             self.names.setdefault(id(parameter), f"{name}.{k}")
-        return self.graph.call_module(name, fx_args(self, args))
+        return self.graph.call_module(name, self._beside(args, args[0]))
 
     def weight(self, node: Node, i: int, *moves: Move) -> nn.Parameter | None:
         """The trainable parameter that the i-th input becomes after these moves.
@@ -265,17 +300,16 @@ class Builder:
         shape = self.shape(node, i)
         return None if shape is None else len(shape)
 
-    def constant(self, value: Tensor) -> fx.Node:
-        """A known tensor as an attribute of the graph.
+    def constant(self, value: Tensor, on_host: bool = False) -> fx.Node:
+        """A known tensor as an attribute of the graph: a buffer, which moves to the device.
 
-        Only floats are buffers, which move to the device: shapes are computed with on the CPU.
+        Args: on_host: it stays on the CPU, where shapes are computed with.
         """
         self._constants += 1
         name = f"constant_{self._constants}"
-        if value.is_floating_point():
-            self.root.register_buffer(name, value)
-        else:
-            setattr(self.root, name, value)
+        self.root.register_buffer(name, value)
+        if on_host:
+            self.host_constants.add(name)
         return self.graph.get_attr(name)
 
     def _rearranged(self, held: nn.Parameter, wanted: Source) -> fx.Node:
@@ -295,16 +329,24 @@ def bound(function: Callable[..., Any], *settings: Any) -> Callable[..., Any]:
         return function(*settings, *args)
 
     call.__name__ = function.__name__
-    return call
+    return reads_numbers(call) if function in READS_NUMBERS else call
 
 
-def fx_args(build: Builder, args: Any) -> Any:
-    """Tensors among the arguments become buffers: an fx graph holds no tensors."""
-    if isinstance(args, Tensor):
-        return build.constant(args)
-    if isinstance(args, tuple | list):
-        return type(args)(fx_args(build, a) for a in args)
-    return args
+def reads_numbers(function: F) -> F:
+    """Mark a function that takes numbers from tensors (a shape, an axis), wherever these are."""
+    READS_NUMBERS.add(function)
+    return function
+
+
+def makes_numbers(function: F) -> F:
+    """Mark a function whose result is a shape, or made of one, on the CPU."""
+    MAKES_NUMBERS.add(function)
+    return function
+
+
+def beside(value: Any, data: Any) -> Any:
+    """A value on the device of the data that it meets."""
+    return value.to(data.device) if isinstance(value, Tensor) and isinstance(data, Tensor) else value
 
 
 def _no_graphs(graph: GraphProto) -> tuple[Value, ...]:

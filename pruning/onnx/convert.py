@@ -59,6 +59,10 @@ class Translation:
         module = fx.GraphModule(self.build.root, self.build.graph)
         module.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
         module.delete_all_unused_submodules()
+        for name in self.build.host_constants & set(dict(module.named_buffers())):
+            value = module.get_buffer(name)
+            delattr(module, name)
+            setattr(module, name, value)
         module.recompile()
         module.graph.lint()
         return module

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import LARGEST_CONSTANT, Builder, Node, Value
+from pruning.onnx.build import LARGEST_CONSTANT, Builder, Node, Value, makes_numbers, reads_numbers
 from pruning.onnx.dtypes import dtype_of, values_of
 
 
@@ -42,6 +42,8 @@ def constant_of_shape(build: Builder, node: Node) -> Any:
     return build.call(filled, node.input(0), fill.item(), fill.dtype)
 
 
+@reads_numbers
+@makes_numbers
 def filled(shape: Tensor, value: float, dtype: torch.dtype) -> Tensor:
     """A tensor of this shape with one value everywhere. Raises: ValueError: it would be too large."""
     sizes = [int(n) for n in shape]
@@ -57,6 +59,8 @@ def range_(build: Builder, node: Node) -> Any:
     return build.call(counted, *node.inputs)
 
 
+@reads_numbers
+@makes_numbers
 def counted(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """start, start + delta, ... before limit. Raises: ValueError: it would be too long."""
     if abs((limit.item() - start.item()) / delta.item()) > LARGEST_CONSTANT:
@@ -81,6 +85,7 @@ def shape(build: Builder, node: Node) -> Any:
     return build.call(shape_of, node.input(0), node.attribute("start", 0), node.attribute("end"))
 
 
+@makes_numbers
 def shape_of(x: Tensor, start: int, end: int | None) -> Tensor:
     """The shape as int64, on the CPU where shapes are computed with."""
     return torch.tensor(x.shape[start:end], dtype=torch.int64)
@@ -90,6 +95,7 @@ def size(build: Builder, node: Node) -> Any:
     return build.call(count_of, node.input(0))
 
 
+@makes_numbers
 def count_of(x: Tensor) -> Tensor:
     """Number of elements, as int64."""
     return torch.tensor(x.numel(), dtype=torch.int64)

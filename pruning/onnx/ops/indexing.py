@@ -15,7 +15,10 @@ REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 def gather(build: Builder, node: Node) -> Any:
     """A stored table that is indexed at run time (an embedding) is trained."""
     table = build.read(node, 0) if isinstance(node.input(1), fx.Node) else node.input(0)
-    return build.call(take, table, node.input(1), node.attribute("axis", 0))
+    index, axis = node.input(1), node.attribute("axis", 0)
+    if isinstance(index, Tensor) and index.dim() == 0:
+        return build.call(torch.select, table, axis, int(index))
+    return build.call(take, table, index, axis)
 
 
 def take(x: Tensor, indices: Tensor, axis: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from pruning.onnx.build import LARGEST_CONSTANT, Builder, Node
+from pruning.onnx.build import LARGEST_CONSTANT, Builder, Node, reads_numbers
 from pruning.onnx.ops.windows import reversed_pairs
 
 
@@ -74,6 +74,7 @@ def to_shape(x: Tensor, dims: list[int], allow_zero: bool) -> Tensor:
     return torch.reshape(x, tuple(x.shape[i] if n == 0 and not allow_zero else n for i, n in enumerate(dims)))
 
 
+@reads_numbers
 def to_computed_shape(x: Tensor, dims: Tensor, allow_zero: bool) -> Tensor:
     """Reshape to a shape known at run time."""
     return to_shape(x, [int(n) for n in dims], allow_zero)
@@ -92,6 +93,7 @@ def squeeze(build: Builder, node: Node) -> Any:
     return build.call(without_ones, node.input(0), node.ints("axes", 1, since=13))
 
 
+@reads_numbers
 def without_ones(x: Tensor, axes: list[int] | Tensor | None) -> Tensor:
     """X without these axes, which must have length one; without all such axes if there are none.
 
@@ -109,6 +111,7 @@ def unsqueeze(build: Builder, node: Node) -> Any:
     return build.call(with_ones, node.input(0), node.ints("axes", 1, since=13))
 
 
+@reads_numbers
 def with_ones(x: Tensor, axes: list[int] | Tensor) -> Tensor:
     """X with axes of length one at these places of the result."""
     rank = x.dim() + len(axes)
@@ -127,6 +130,7 @@ def split(build: Builder, node: Node) -> Any:
     return build.outputs(build.call(parts_of, node.input(0), sizes, count, axis), count)
 
 
+@reads_numbers
 def parts_of(x: Tensor, sizes: list[int] | Tensor | None, count: int, axis: int) -> tuple[Tensor, ...]:
     """X cut along an axis; without sizes into `count` parts of equal length, the last one shorter."""
     return torch.split(x, math.ceil(x.shape[axis] / count) if sizes is None else [int(n) for n in sizes], axis)
@@ -140,6 +144,7 @@ def slice_(build: Builder, node: Node) -> Any:
     return build.call(cut, node.input(0), *(None if b is None else torch.tensor(b) for b in bounds))
 
 
+@reads_numbers
 def cut(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor | None = None, steps: Tensor | None = None) -> Tensor:
     """ONNX's Slice; a negative step walks backwards."""
     order = range(len(starts)) if axes is None else [int(a) for a in axes]
@@ -165,6 +170,7 @@ def expand(build: Builder, node: Node) -> Any:
     return build.call(broadcast, node.input(0), node.input(1))
 
 
+@reads_numbers
 def broadcast(x: Tensor, shape: Tensor) -> Tensor:
     """X repeated to the common shape of both."""
     return x.expand(torch.broadcast_shapes(x.shape, tuple(int(n) for n in shape)))
@@ -174,6 +180,7 @@ def tile(build: Builder, node: Node) -> Any:
     return build.call(repeated, node.input(0), node.input(1))
 
 
+@reads_numbers
 def repeated(x: Tensor, times: Tensor) -> Tensor:
     """X side by side so many times along each axis. Raises: ValueError: it would be too large."""
     counts = [int(n) for n in times]
@@ -194,6 +201,7 @@ def pad(build: Builder, node: Node) -> Any:
     return build.call(padded, node.input(0), widths, axes, mode, 0 if fill is None else fill)
 
 
+@reads_numbers
 def padded(x: Tensor, widths: Any, axes: Any, mode: str, value: Any) -> Tensor:
     """X padded by ONNX's (begins, ends) of these axes, of all if None; negative widths cut.
 
@@ -256,6 +264,7 @@ def trilu(build: Builder, node: Node) -> Any:
     return build.call(triangle, node.input(0), node.input(1), bool(node.attribute("upper", 1)))
 
 
+@reads_numbers
 def triangle(x: Tensor, k: Tensor | None, upper: bool) -> Tensor:
     """X on one side of its k-th diagonal, 0 elsewhere."""
     return (torch.triu if upper else torch.tril)(x, 0 if k is None else int(k))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import Builder, Node, Value, bound
+from pruning.onnx.build import Builder, Node, Value, bound, reads_numbers
 
 Axes = tuple[int, ...]
 Converter = Callable[[Builder, Node], Any]
@@ -127,6 +127,7 @@ def cumulative(function: Callable[..., Tensor], neutral: int) -> Converter:
     return convert
 
 
+@reads_numbers
 def accumulated(
     function: Callable[..., Tensor], neutral: int, x: Tensor, axis: Tensor, exclusive: bool, reverse: bool
 ) -> Tensor:
@@ -147,6 +148,7 @@ def top_k(build: Builder, node: Node) -> Any:
     return build.outputs(build.call(largest_along, node.input(0), k, *options), 2)
 
 
+@reads_numbers
 def largest_along(x: Tensor, k: Tensor, axis: int, largest: bool) -> tuple[Tensor, Tensor]:
     """The k largest (or smallest) values along an axis in order, and their places; among equals the first."""
     values, places = torch.sort(x, dim=axis, descending=largest, stable=True)

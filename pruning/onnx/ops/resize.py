@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node, bound
+from pruning.onnx.build import Builder, Node, bound, reads_numbers
 
 # forms in which a whole factor repeats every position so many times
 REPEATS = {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")}
@@ -59,6 +59,7 @@ def _old(node: Node) -> Scheme:
     return Scheme("linear" if mode == "bilinear" else mode, "asymmetric", "floor")
 
 
+@reads_numbers
 def by_scales(scheme: Scheme, axes: list[int] | None, x: Tensor, scales: Tensor, roi: Tensor | None) -> Tensor:
     """X resized by these factors."""
     factors = _of_all([float(s) for s in scales], axes, x.dim(), 1.0)
@@ -69,6 +70,7 @@ def by_scales(scheme: Scheme, axes: list[int] | None, x: Tensor, scales: Tensor,
     return resized(x, sizes, factors, corners, scheme)
 
 
+@reads_numbers
 def by_sizes(
     scheme: Scheme, axes: list[int] | None, policy: str, x: Tensor, sizes: Tensor, roi: Tensor | None
 ) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder, Node, makes_numbers, reads_numbers
 
 
 def sequence_empty(build: Builder, node: Node) -> Any:
@@ -26,6 +26,7 @@ def sequence_insert(build: Builder, node: Node) -> Any:
     return build.call(inserted, *node.inputs)
 
 
+@reads_numbers
 def inserted(items: list[Tensor], item: Tensor, place: Tensor | None = None) -> list[Tensor]:
     """With an item at a place, at the end if there is none."""
     i = len(items) if place is None else int(place)
@@ -37,6 +38,7 @@ def sequence_erase(build: Builder, node: Node) -> Any:
     return build.call(erased, *node.inputs)
 
 
+@reads_numbers
 def erased(items: list[Tensor], place: Tensor | None = None) -> list[Tensor]:
     """Without the item at a place, the last if there is none."""
     i = (len(items) - 1 if place is None else int(place)) % len(items)
@@ -47,6 +49,7 @@ def sequence_at(build: Builder, node: Node) -> Any:
     return build.call(item_at, *node.inputs)
 
 
+@reads_numbers
 def item_at(items: list[Tensor], place: Tensor) -> Tensor:
     """The item at a place."""
     return items[int(place)]
@@ -56,6 +59,7 @@ def sequence_length(build: Builder, node: Node) -> Any:
     return build.call(length_of, node.input(0))
 
 
+@makes_numbers
 def length_of(items: list[Tensor]) -> Tensor:
     """How many there are, as int64."""
     return torch.tensor(len(items), dtype=torch.int64)
@@ -66,6 +70,7 @@ def split_to_sequence(build: Builder, node: Node) -> Any:
     return build.call(pieces_of, node.input(0), node.input(1), axis, keep)
 
 
+@reads_numbers
 def pieces_of(x: Tensor, sizes: Tensor | None, axis: int, keep: bool) -> list[Tensor]:
     """X cut along an axis: into ones, into pieces of one length, or of these lengths."""
     if sizes is None:
