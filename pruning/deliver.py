@@ -106,7 +106,7 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     accuracy, doubts = _accuracy(pruned, trained)
     times = latency(trained.order.model, pruned, trained.dataset.test.prepared(slice(0, 1)))
     listener.phase("report", 0.99)
-    measured = Measured(checks, layers, accuracy, times, (NO_SPEED, *doubts))
+    measured = Measured(checks, layers, accuracy, times, (*doubts, NO_SPEED))
     report = _report(pruned, trained, measured)
     files = {
         "pruned.onnx": pruned,
@@ -193,7 +193,23 @@ def _accuracy(pruned: bytes, trained: Trained) -> tuple[Accuracy, list[str]]:
     )
     x = test.prepared(slice(0, min(LOOKED_AT, len(test))))
     text = doubt(goal, dense_counts, trained.order.preprocess, x)
-    return accuracy, [*([text] if text else []), *_notes(accuracy, goal.has_targets)]
+    notes = [*([text] if text else []), *_notes(accuracy, goal.has_targets)]
+    return accuracy, [*notes, *_other_outputs(pruned, trained)]
+
+
+def _other_outputs(pruned: bytes, trained: Trained) -> list[str]:
+    """What became of the outputs that the accuracy says nothing of."""
+    goal, r2 = trained.objective.goal, METRICS["r2"]
+    sessions, counts = (session(trained.order.model), session(pruned)), dict[str, np.ndarray]()
+    names = [name for name in trained.network.outputs if name != goal.output]
+    for x, _ in trained.dataset.test.batches(EVALUATION_BATCH) if names else ():
+        dense, after = (run(s, x) for s in sessions)
+        for name in (n for n in names if dense[n].dtype.kind == "f"):
+            counts[name] = counts.get(name, 0.0) + r2.count(after[name], dense[name], goal, "logits")
+    return [
+        f"output {name!r} was kept near the dense model's: R2 {r2.value(c):.4f} on the test split (1 is all of it)"
+        for name, c in counts.items()
+    ]
 
 
 def _counts(pruned: bytes, trained: Trained) -> tuple[np.ndarray, np.ndarray]:

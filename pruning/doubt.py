@@ -26,15 +26,15 @@ def doubt(goal: Goal, counts: np.ndarray, preprocess: Preprocess, x: Mapping[str
     return (
         f"the dense model itself is about as good as chance ({Accuracy.named(goal.metric)} "
         f"{Accuracy.formatted(goal.metric, value)}): examples were read with {preprocess.in_words()} and then lie "
-        f"between {least:.3g} and {most:.3g}; {_advice(preprocess, most)}"
+        f"between {least:.3g} and {most:.3g}; {_advice(preprocess, most, any(v.ndim == 4 for v in x.values()))}"
     )
 
 
-def _advice(preprocess: Preprocess, most: float) -> str:
+def _advice(preprocess: Preprocess, most: float, are_images: bool) -> str:
     tries = []
-    if most > PIXELS and preprocess.scale == 1:
+    if are_images and most > PIXELS and preprocess.scale == 1:
         tries.append("most nets take pixels between 0 and 1, which is scale=0.00392157")
-    elif preprocess.mean == (0.0,):
+    elif are_images and preprocess.mean == (0.0,):
         tries.append("many nets take examples that were normalised by mean and std")
     tries.append("upload the data set again with the scale, mean, std and layout that the model was trained with")
-    return f"{'; '.join(tries)}, and check that its labels are in the model's order"
+    return f"{'; '.join(tries)}, and check that its labels are in the model's order and meant for this output"

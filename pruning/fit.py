@@ -94,12 +94,28 @@ def _check_inputs(ports: Sequence[Port], name: str, split: Split) -> None:
     arrays: dict[str, Array] = dict(split.inputs) or {UNNAMED: split}
     names = bound_names([p.name for p in ports], list(arrays))
     for port in ports:
-        shape, wanted = arrays[names[port.name]].shape, port.example_shape
+        array, wanted = arrays[names[port.name]], port.example_shape
+        key, shape = f"x_{name}" if names[port.name] == UNNAMED else f"x_{name}.{port.name}", array.shape
         if not _matches(wanted, shape):
-            key = f"x_{name}" if names[port.name] == UNNAMED else f"x_{name}.{port.name}"
             raise DatasetMismatch(
                 f"{key} holds examples of shape {_shape(shape)}; the model's input {port.name} takes {_shape(wanted)}"
+                f"{_hint(wanted, shape)}"
             )
+        if port.dtype not in FLOATS and array.dtype.startswith("float"):
+            raise DatasetMismatch(
+                f"{key} holds {array.dtype}; the model's input {port.name} takes {port.dtype}: save integers"
+            )
+
+
+def _hint(wanted: Sequence[int | None], shape: Sequence[int]) -> str:
+    """What would make examples fit, where it is plain."""
+    if len(shape) == 3 and _matches(wanted, (shape[2], shape[0], shape[1])):
+        return ": put the channels first (x.transpose(0, 3, 1, 2)), or export the model for channels-last images"
+    if len(shape) == 3 and _matches(wanted, (shape[1], shape[2], shape[0])):
+        return ": put the channels last (x.transpose(0, 2, 3, 1))"
+    if len(wanted) == len(shape) + 1 and _matches(wanted, (1, *shape)):
+        return ": add the axis of channels (x[:, None])"
+    return ""
 
 
 def _output(analysis: Analysis, name: str | None) -> Port:
@@ -114,13 +130,13 @@ def _output(analysis: Analysis, name: str | None) -> Port:
 
 
 def _classes(port: Port, dataset: DatasetSummary) -> tuple[Kind, int]:
-    given, classes = port.example_shape, dataset.classes or 1
-    if given in ((), (1,)) and classes <= 2:
+    given, classes = tuple(d for d in port.example_shape if d != 1) or (1,), dataset.classes or 1
+    if given == (1,) and classes <= 2:
         return "binary", 1
     if len(given) != 1:
         raise DatasetMismatch(
             f"the model's output {port.name} has shape {_shape(port.shape)}; labels need one score for each class, "
-            "(N, classes): re-export with a Flatten at the end"
+            "(N, classes): name another output in train.output, or give targets of its shape"
         )
     if given[0] is not None and classes > given[0]:
         raise DatasetMismatch(
@@ -140,6 +156,8 @@ def _labels(port: Port, dataset: DatasetSummary) -> tuple[Kind, int]:
 
 def _numbers(port: Port, dataset: DatasetSummary) -> tuple[Kind, int]:
     given = [d for d in port.example_shape if d != 1]
+    if len(given) == 1 and not [d for d in dataset.target_shape if d != 1]:
+        raise _mismatch(port, dataset, "one number for each example; save labels of classes as integers")
     if not _matches(given, [d for d in dataset.target_shape if d != 1]):
         raise _mismatch(port, dataset, "numbers to come near to need an output of their shape")
     return "numbers", 1
@@ -149,8 +167,13 @@ def _positions(port: Port, dataset: DatasetSummary) -> tuple[Kind, int]:
     given, wanted = port.example_shape, dataset.target_shape
     for axis, places in ((1, given[1:]), (-1, given[:-1])):
         classes = given[:1] if axis == 1 else given[-1:]
-        if classes and _matches(places, wanted) and (classes[0] or 2**31) >= (dataset.classes or 1):
-            return "positions", axis
+        if classes and _matches(places, wanted):
+            if (classes[0] or 2**31) >= (dataset.classes or 1):
+                return "positions", axis
+            raise DatasetMismatch(
+                f"labels go up to {(dataset.classes or 1) - 1}, but the model's output {port.name} has {classes[0]} "
+                "classes; a value that means nothing, such as 255, is not supported: give these positions a class"
+            )
     raise _mismatch(port, dataset, f"a class for each position needs an output (N, classes, positions), {AVERAGE}")
 
 

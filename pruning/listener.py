@@ -13,12 +13,16 @@ Phase = Literal[
 
 @dataclass(frozen=True)
 class Metric:
-    """Numbers of one round. step counts rounds over the whole job: 0 is the dense net, then ADMM, then retraining."""
+    """Numbers of one round; measure: what its accuracy is, such as top1 or mse.
+
+    step counts rounds over the whole job: 0 is the dense net, then ADMM, then retraining.
+    """
 
     step: int
     phase: Phase
     round: int
     values: Mapping[str, float]
+    measure: str = "top1"
 
 
 class Listener(Protocol):

@@ -15,6 +15,7 @@ TEMPERATURE = 4.0  # of distillation (Hinton et al. 2015)
 
 def cross_entropy(output: Tensor, y: Tensor, ending: Gives, goal: Goal) -> Tensor:
     """Of one class an example, or a position. output: (N, C, ...) with the classes along goal.class_axis."""
+    output = output.flatten(1) if goal.kind == "classes" else output
     return F.cross_entropy(_log_scores(output, ending).movedim(goal.class_axis, 1), y)
 
 
@@ -37,12 +38,12 @@ LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_e
 def distance(
     outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor], endings: Mapping[str, Gives], goal: Goal
 ) -> Tensor:
-    """From what the dense model gives, summed over the outputs.
+    """From what the dense model gives, summed over the outputs that are taught.
 
     KL divergence at a temperature for rows of class scores; for all else the mean squared error, relative to the mean
     square of the dense model's deviations from its mean, so that outputs of any scale weigh the same.
     """
-    learned = [k for k, output in outputs.items() if output.is_floating_point()]
+    learned = [k for k, output in taught.items() if output.is_floating_point()]
     return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal) for k in learned]).sum()
 
 

@@ -19,7 +19,7 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Objective:
-    """A goal for a network. teacher: the dense network, where it says what is right."""
+    """A goal for a network. teacher: the dense network, where it says what is right for any output."""
 
     goal: Goal
     teacher: Network | None
@@ -28,19 +28,23 @@ class Objective:
     def of(cls, goal: Goal, network: Network) -> "Objective":
         """The network is still the dense one, and on its device: the teacher is a copy."""
         teacher = None
-        if goal.loss == "distill" or not goal.has_targets:
+        if goal.loss == "distill" or not goal.has_targets or len(network.outputs) > 1:
             teacher = copy.deepcopy(network)
             teacher.module.eval().requires_grad_(False)
         return cls(goal, teacher)
 
     def loss(self, network: Network, x: Mapping[str, Tensor], y: Tensor | None) -> Tensor:
-        """Of a batch, in the network's present mode; not finite where the network is not."""
-        outputs = network(x)
-        if self.teacher is not None:
-            return distance(outputs, self.teacher(x), network.gives, self.goal)
-        assert y is not None  # a data set without targets has a teacher
-        output = self.goal.output
-        return LOSSES[self.goal.loss](outputs[output], y, network.gives[output], self.goal)
+        """Of a batch, in the network's present mode; not finite where the network is not.
+
+        Outputs that no targets are for are kept near the dense network's.
+        """
+        outputs, name = network(x), self.goal.output
+        taught = self.teacher(x) if self.teacher is not None else {}
+        if y is None or self.goal.loss == "distill":
+            return distance(outputs, taught, network.gives, self.goal)
+        loss = LOSSES[self.goal.loss](outputs[name], y, network.gives[name], self.goal)
+        others = {k: v for k, v in taught.items() if k != name and v.is_floating_point()}
+        return loss + distance(outputs, others, network.gives, self.goal) if others else loss
 
     def measure(self, network: Network, split: Batches) -> float:
         """The goal's metric on all examples, in evaluation mode."""

@@ -98,7 +98,7 @@ def _put_batch_norm_back(network: Network, plan: Plan, train: Batches) -> None:
 def _baseline(problem: Problem, listener: Listener) -> None:
     """The dense network on the validation split; a warning where it is no better than chance."""
     counts, goal = problem.objective.count(problem.network, problem.val), problem.objective.goal
-    listener.metric(Metric(0, "baseline", 0, {"accuracy": METRICS[goal.metric].value(counts)}))
+    listener.metric(Metric(0, "baseline", 0, {"accuracy": METRICS[goal.metric].value(counts)}, goal.metric))
     split = problem.val.split
     if text := doubt(goal, counts, split.preprocess, split.prepared(slice(0, LOOKED_AT))):
         listener.warning(text)
@@ -116,7 +116,7 @@ def _follow(problem: Problem, listener: Listener, resume: Checkpoint | None, sta
         if done.phase == "admm":
             ending = {**done.values, "rounds": done.number}
         step = done.number if done.phase == "admm" else int(ending["rounds"]) + done.number
-        listener.metric(Metric(step, done.phase, done.number, done.values))
+        listener.metric(Metric(step, done.phase, done.number, done.values, problem.objective.goal.metric))
         if done.phase == "admm" or done.number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
             listener.checkpoint(lambda d=done: _timed(d.checkpoint(), started))
         if done.phase == "admm" and done.is_last:

@@ -23,7 +23,7 @@ def after(session: Session, job_id: str, seq: int, limit: int) -> list[Event]:
     return list(session.scalars(query))
 
 
-def put_metric(session: Session, job_id: str, step: int, phase: str, round: int, values: Mapping[str, float]) -> None:
+def put_metric(session: Session, job_id: str, step: int, phase: str, round: int, values: Mapping[str, Any]) -> None:
     """Set the numbers of a round; one that is done again replaces what a lost attempt wrote."""
     session.execute(delete(Metric).where(Metric.job_id == job_id, Metric.step == step))
     session.add(Metric(job_id=job_id, step=step, phase=phase, round=round, values=dict(values)))

@@ -82,8 +82,9 @@ class Row:
 
         def write(session: Session) -> None:
             jobs.progress(session, self.job_id, self.attempt, {"round": metric.round})
-            events.put_metric(session, self.job_id, metric.step, metric.phase, metric.round, metric.values)
-            data = {"step": metric.step, "phase": metric.phase, "round": metric.round, **metric.values}
+            values = {"metric": metric.measure, **metric.values}
+            events.put_metric(session, self.job_id, metric.step, metric.phase, metric.round, values)
+            data = {"step": metric.step, "phase": metric.phase, "round": metric.round, **values}
             events.append(session, self.job_id, "round", data)
 
         _patiently(write)

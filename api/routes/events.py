@@ -42,7 +42,12 @@ class EventPage(BaseModel):
 
 
 class MetricsOut(BaseModel):
-    """Series of equal length; null where a round has no such number. step 0 is the dense net."""
+    """Series of equal length; null where a round has no such number. step 0 is the dense net.
+
+    metric: what accuracy is, such as top1, mse or agreement.
+    """
+
+    metric: str
 
     step: list[int]
     phase: list[str]
@@ -89,7 +94,11 @@ def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
     named = ("loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho")
     series = {name: [row.values.get(name) for row in rows] for name in named}
     return MetricsOut(
-        step=[r.step for r in rows], phase=[r.phase for r in rows], round=[r.round for r in rows], **series
+        metric=next((str(row.values["metric"]) for row in rows if "metric" in row.values), "top1"),
+        step=[r.step for r in rows],
+        phase=[r.phase for r in rows],
+        round=[r.round for r in rows],
+        **series,
     )
 
 

@@ -166,6 +166,11 @@ class Job:
         self.state = self._service.request("POST", f"/v1/jobs/{self.id}/cancel").json()
         return self
 
+    def warnings(self) -> list[str]:
+        """What the job warned of, such as a dense model that is no better than chance."""
+        events = self._service.request("GET", f"/v1/jobs/{self.id}/events", params={"limit": 200}).json()["items"]
+        return [event["data"]["text"] for event in events if event["kind"] == "warning"]
+
     def report(self) -> dict[str, Any]:
         """The report. Raises: SecateurError: there is none yet."""
         return self._service.request("GET", f"/v1/jobs/{self.id}/report").json()

@@ -129,8 +129,8 @@ def _settle(ys: Mapping[str, np.ndarray]) -> tuple[Targets, dict[str, np.ndarray
 
 def _kind(y: np.ndarray) -> str:
     whole = y.dtype.kind in "iub"
-    if whole and (y.ndim == 1 or y.shape[1:] == (1,)):
-        return "classes"
+    if y.ndim == 1 or y.shape[1:] == (1,):  # floats of 0 and 1 are what Keras has for yes and no
+        return "classes" if whole or all(np.isin(piece, (0, 1)).all() for piece in pieces(y)) else "numbers"
     if y.ndim == 2 and all(np.isin(piece, (0, 1)).all() for piece in pieces(y)):
         is_one = y.shape[1] > 1 and all((piece.sum(axis=1) == 1).all() for piece in pieces(y))
         return "one_hot" if is_one else "labels"

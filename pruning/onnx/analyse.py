@@ -34,19 +34,20 @@ def analyse(model: ModelProto) -> tuple[Analysis, Network]:
     than 1e-3 of its largest output, on random input.
     """
     ports = _ports(model)
-    network, x, agreement = _understood(model, ports)
+    network, x, size = _understood(model, ports)
+    agreement = check_agreement(model, network, x)
     network.layers = {layer.name: layer for layer in with_multiply_adds(network, x)}
-    layers = network.layers.values()
+    layers, shapes = network.layers.values(), _shapes(network, ports, agreement, size)
     analysis = Analysis(
         inputs=tuple(ports),
-        outputs=tuple(_output(port, ports[0], agreement, network.frame) for port in model.graph.output),
+        outputs=tuple(_output(port, ports[0], shapes[port.name], network.frame) for port in model.graph.output),
         opset=opset_of(model),
         operators=dict(Counter(node.op_type for graph in graphs_of(model.graph) for node in graph.node)),
         layers=tuple(layers),
         weights=sum(layer.weights for layer in layers),
         multiply_adds=sum(layer.multiply_adds for layer in layers),
         agrees_max_abs=agreement.max_abs,
-        warnings=tuple(_warnings(model, ports, network)),
+        warnings=tuple(_warnings(model, ports, network, size)),
     )
     return analysis, network
 
@@ -108,7 +109,7 @@ def check_rows(network: Network, x: Feeds) -> None:
             raise RejectedModel(f"an example changes the rows of others in output {shown(name)}; {BATCH_FIRST}")
 
 
-def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feeds, Agreement]:
+def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feeds, int]:
     """The first way to read the model that agrees with ONNX Runtime."""
     first: RejectedModel | None = None
     for batch, frame, examples in _readings(ports):
@@ -118,9 +119,9 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
             try:
                 network = convert(model, one_pass, batch)
                 network.frame = frame
-                agreement = check_agreement(model, network, x)
+                check_agreement(model, network, x)
                 check_rows(network, x)
-                return network, x, agreement
+                return network, x, size
             except RejectedModel as error:
                 first = first or error
     raise first or RejectedModel("the model has no inputs; export it with its inputs")
@@ -197,9 +198,24 @@ def _port(value: ValueInfoProto) -> Port:
     return Port(name=value.name, dtype=_dtype(value), shape=shape)
 
 
-def _output(value: ValueInfoProto, first: Port, agreement: Agreement, frame: int | None) -> Port:
-    """As it was seen to come out of ONNX Runtime."""
-    seen = agreement.shapes[value.name]
+def _shapes(
+    network: Network, ports: Sequence[Port], agreement: Agreement, size: int
+) -> dict[str, tuple[int | None, ...]]:
+    """Of the outputs, as they came out of ONNX Runtime; None where they differ for inputs of another size."""
+    seen: dict[str, tuple[int | None, ...]] = dict(agreement.shapes)
+    if network.frame is not None or all(None not in port.example_shape for port in ports):
+        return seen
+    x = {port.name: torch.from_numpy(random_input(port, EXAMPLES, 2 * size)) for port in ports}
+    try:
+        with torch.no_grad():
+            other = {name: y.shape for name, y in network(x).items()}
+    except Exception:  # noqa: BLE001  # it takes this size only, whatever its declaration says
+        return seen
+    return {k: tuple(a if a == b else None for a, b in zip(seen[k], s, strict=True)) for k, s in other.items()}
+
+
+def _output(value: ValueInfoProto, first: Port, seen: tuple[int | None, ...], frame: int | None) -> Port:
+    """With the batch as the first input has it."""
     return Port(name=value.name, dtype=_dtype(value), shape=seen[1:] if frame == 0 else (first.shape[0], *seen[1:]))
 
 
@@ -207,7 +223,7 @@ def _dtype(value: ValueInfoProto) -> str:
     return name_of(value.type.tensor_type.elem_type)
 
 
-def _warnings(model: ModelProto, ports: Sequence[Port], network: Network) -> Iterator[str]:
+def _warnings(model: ModelProto, ports: Sequence[Port], network: Network, size: int) -> Iterator[str]:
     operators = {node.op_type for node in model.graph.node}
     batch = ports[0].shape[0]
     if network.frame == 0:
@@ -224,7 +240,14 @@ def _warnings(model: ModelProto, ports: Sequence[Port], network: Network) -> Ite
     if _has_attention(model):
         yield "attention: its projections suit scattered zeros; patterns that remove whole filters leave them dense"
     if len(model.graph.output) > 1:
-        yield f"{len(model.graph.output)} outputs: labels are held against {model.graph.output[0].name!r}"
+        yield (
+            f"{len(model.graph.output)} outputs: labels are for {model.graph.output[0].name!r} unless train.output "
+            "names another; the others are kept near the dense model's"
+        )
+    if any(None in port.example_shape for port in ports):
+        yield f"dimensions known only at run time were taken as {size}: multiply-adds are for these"
+    if any(n.op_type == "BatchNormalization" and len([o for o in n.output if o]) > 1 for n in model.graph.node):
+        yield "BatchNormalization was exported in training mode and uses each batch's statistics; export after eval()"
     yield from _about_weights(model, network)
 
 

@@ -235,7 +235,8 @@ def _check_tensors(model: ModelProto, limits: Limits, check: Callable[[TensorPro
 
 def _check_form(tensor: TensorProto, name: str, limits: Limits) -> None:
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise RejectedModel(f"{name} is kept in another file; save the model as one file (save_as_external_data=False)")
+        how = "torch.onnx.export(..., external_data=False), or onnx.save"
+        raise RejectedModel(f"{name} is kept in another file; save the model as one file: {how}")
     if len(tensor.dims) > limits.rank or any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > limits.elements:
         raise RejectedModel(f"{name}: dimensions {list(tensor.dims)[: limits.rank]} are not taken")
     if tensor.data_type not in helper.get_all_tensor_dtypes() or tensor.data_type == TensorProto.STRING:

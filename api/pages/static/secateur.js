@@ -49,6 +49,7 @@ function link(href, text) {
 }
 
 const percent = (share) => (share == null ? "" : `${(100 * share).toFixed(2)} %`);
+const SHARES = ["top1", "f1", "agreement"];
 const number = (value) => (value == null ? "" : Number(value.toPrecision(3)).toString());
 const seconds = (s) => (s == null ? "" : s < 90 ? `${Math.round(s)} s` : `${Math.round(s / 60)} min`);
 const budget = (plan) => Object.entries(plan.budget).map(([k, v]) => `${k.replaceAll("_", " ")} ${v}`).join("");
@@ -72,16 +73,26 @@ async function showJob(id) {
   byId("cancel").hidden = !["queued", "running"].includes(job.status);
   byId("cancel").onclick = () => ask(`/v1/jobs/${id}/cancel`, { method: "POST" }).catch(() => undefined);
   await showRounds(id);
+  await showWarnings(id);
   if (job.status === "succeeded") await showResult(id);
   return ended ? "done" : "again";
 }
 
 async function showRounds(id) {
   const m = await ask(`/v1/jobs/${id}/metrics`);
+  const score = SHARES.includes(m.metric) ? percent : number;
+  byId("metric").textContent = m.metric;
+  byId("of").textContent = m.metric;
   byId("rounds").replaceChildren(...m.step.map((_, i) => row([
-    m.phase[i], m.round[i], number(m.loss[i]), percent(m.accuracy[i]), percent(m.accuracy_pruned[i]),
+    m.phase[i], m.round[i], number(m.loss[i]), score(m.accuracy[i]), score(m.accuracy_pruned[i]),
     number(m.primal[i]), number(m.dual[i]), number(m.rho[i]),
   ])));
+}
+
+async function showWarnings(id) {
+  const { items } = await ask(`/v1/jobs/${id}/events?limit=200`);
+  const texts = items.filter((event) => event.kind === "warning").map((event) => event.data.text);
+  byId("warnings").textContent = texts.map((text) => `Warning: ${text}.`).join(" ");
 }
 
 async function showResult(id) {

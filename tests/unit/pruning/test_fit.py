@@ -88,11 +88,18 @@ def test_wishes_that_do_not_fit(loss, output, data, pointer, says):
     [
         ((None, 3), dataset(classes=5), "labels go up to 4, but .* has 3 classes .* save the targets as floats"),
         ((None, 1), dataset(classes=5), "labels go up to 4, but .* has 1 classes"),
-        ((None, 3, 1), dataset(classes=3), "labels need one score for each class"),
+        ((None, 3, 2), dataset(classes=3), "labels need one score for each class"),
         ((None, 3), dataset("labels", (4,)), r"targets have shape \(4\) .* output out0 \(3\): labels of 0 and 1"),
         ((None, 3), dataset("numbers", (4,)), "numbers to come near to need an output of their shape"),
         ((None, 3), dataset("positions", (8,), 3), "a class for each position needs an output"),
-        ((None, 3, 8), dataset("positions", (8,), 4), "a class for each position needs an output"),
+        (
+            (None, 3, 8),
+            dataset("positions", (8,), 4),
+            "labels go up to 3, but .* has 3 classes; a value that means nothing",
+        ),
+        ((None, 3, 4), dataset("positions", (8,), 3), "a class for each position needs an output"),
+        ((None, 3), dataset("numbers", ()), "save labels of classes as integers"),
+        ((None, 3), dataset(classes=3, shape=(5,)), "x_train holds examples"),
         ((None, 3), dataset(classes=3, shape=(5,)), r"x_train holds examples of shape \(5\); .* in0 takes \(4\)"),
     ],
 )
