@@ -111,7 +111,7 @@ def check_rows(network: Network, x: Feeds) -> None:
 
 def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feeds, int]:
     """The first way to read the model that agrees with ONNX Runtime."""
-    first: RejectedModel | None = None
+    said: dict[int | None, RejectedModel] = {}  # by frame: the first size's, and in the end the last frame's
     for batch, frame, examples in _readings(ports):
         for size in SIZES if any(None in port.example_shape for port in ports) else SIZES[:1]:
             x = {port.name: random_input(port, examples, size) for port in ports}
@@ -123,8 +123,8 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
                 check_rows(network, x)
                 return network, x, size
             except RejectedModel as error:
-                first = first or error
-    raise first or RejectedModel("the model has no inputs; export it with its inputs")
+                said.setdefault(frame, error)
+    raise list(said.values())[-1] if said else RejectedModel("the model has no inputs; export it with its inputs")
 
 
 def _readings(ports: Sequence[Port]) -> Iterator[tuple[int | None, int | None, int]]:
