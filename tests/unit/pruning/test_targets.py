@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pruning.errors import InvalidPlan
+from pruning.measure import run, session
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
@@ -175,3 +176,43 @@ def test_a_loss_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(InvalidPlan, match="the loss cross_entropy does not fit") as error:
         prune(Order(asked.model, asked.data, plan), Recorder())
     assert error.value.pointer == "/train/loss"
+
+
+def two_headed() -> bytes:
+    """Scores of classes, and numbers beside that no targets are for."""
+    rng = np.random.default_rng(0)
+    shapes = {"w": (6, 32), "b": (32,), "c": (32, 3), "r": (32, 2)}
+    tensors = [numpy_helper.from_array((rng.standard_normal(s) / 2).astype(np.float32), k) for k, s in shapes.items()]
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"], "body"),
+        helper.make_node("Relu", ["h"], ["a"], "relu"),
+        helper.make_node("MatMul", ["a", "c"], ["scores"], "scores"),
+        helper.make_node("MatMul", ["a", "r"], ["box"], "box"),
+    ]
+    ports = [
+        helper.make_tensor_value_info(k, TensorProto.FLOAT, ["N", n]) for k, n in (("x", 6), ("scores", 3), ("box", 2))
+    ]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def test_outputs_without_targets_are_kept_and_told_of(tmp_path):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((600, 6)).astype(np.float32)
+    dense = two_headed()
+    before = run(session(dense), {"x": x})
+    y = before["scores"].argmax(1)
+    np.savez(tmp_path / "data.npz", x_train=x[:400], y_train=y[:400], x_test=x[400:], y_test=y[400:])
+    plan = Plan.model_validate(
+        {
+            "budget": {"pruning_rate": 2},
+            "admm": {"rounds": 3, "epochs_per_round": 2, "learning_rate": 5e-3},
+            "retrain": {"epochs": 15, "learning_rate": 5e-3},
+        }
+    )
+    delivery = prune(Order(dense, tmp_path / "data.npz", plan), Recorder())
+    after = run(session(delivery.files["pruned.onnx"]), {"x": x[400:]})["box"]
+    box = before["box"][400:]
+    r2 = 1 - ((after - box) ** 2).sum() / ((box - box.mean(0)) ** 2).sum()
+    assert r2 > 0.5
+    assert any(f"output 'box' was kept near the dense model's: R2 {r2:.4f}" in n for n in delivery.report.notes)
