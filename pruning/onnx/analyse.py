@@ -14,15 +14,18 @@ from pruning.dtypes import NUMPY
 from pruning.errors import OutOfMemory, PruningError, RejectedModel, first_line, is_out_of_memory
 from pruning.measure import Feeds
 from pruning.onnx.agree import Agreement, compare
-from pruning.onnx.build import shown
 from pruning.onnx.convert import convert, inputs_of, stored_tensors
 from pruning.onnx.dtypes import FLOATS, name_of
 from pruning.onnx.network import Network
+from pruning.onnx.node import shown
 from pruning.onnx.vet import graphs_of, opset_of
 
 LARGEST_DIFFERENCE = 1e-3
 EXAMPLES = 2
-BATCH_FIRST = "axis 0 must be the batch in all inputs and outputs: export with batch_first, or transpose"
+BATCH_FIRST = (
+    "axis 0 must be the batch in all inputs and outputs (export with batch_first, or transpose), "
+    "and BatchNormalization in evaluation mode (export after eval())"
+)
 TOO_LARGE = "the model needs more memory than there is to run two examples; this service cannot take it"
 SIZES = (8, 32, 224)  # tried for dimensions that are known only at run time
 

@@ -3,22 +3,22 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 
 from pruning.onnx.dtypes import FLOATS
 
-# Which inputs of an operator are vectors that are trained, and which is the matrix that they belong to.
+# Inputs that are trained vectors, by operator; of Add where it follows a layer: its bias then.
 VECTORS = {
-    "Conv": ((2,), 1),
-    "ConvTranspose": ((2,), 1),
-    "Gemm": ((2,), 1),
-    "BatchNormalization": ((1, 2, 3, 4), None),
-    "LayerNormalization": ((1, 2), None),
-    "InstanceNormalization": ((1, 2), None),
-    "GroupNormalization": ((1, 2), None),
-    "RMSNormalization": ((1,), None),
-    "PRelu": ((1,), None),
-    "Add": ((0, 1), None),
+    "Add": (0, 1),
+    "BatchNormalization": (1, 2, 3, 4),
+    "Conv": (2,),
+    "ConvTranspose": (2,),
+    "Gemm": (2,),
+    "GroupNormalization": (1, 2),
+    "InstanceNormalization": (1, 2),
+    "LayerNormalization": (1, 2),
+    "PRelu": (1,),
+    "RMSNormalization": (1,),
 }
 SHARED = "all"
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -33,38 +33,36 @@ def unshare(model: ModelProto) -> ModelProto:
     A model without such vectors is returned as it is.
     """
     vectors = _vectors(model)
-    uniform = {name for name, tensor in vectors.items() if _is_uniform(tensor)}
     names = _aliases(model, vectors)
     owners: dict[str, list[str]] = {name: [] for name in vectors}
     changes: list[tuple[int, int, str, int]] = []
-    made = {name: node for node in model.graph.node for name in node.output}
-    for place, node in enumerate(model.graph.node):
-        for i, owner in _reads(made, node, place):
-            vector = names.get(node.input[i])
-            if vector is None:
-                continue
-            if node.op_type == "BatchNormalization":
-                four = [names.get(n, n) for n in node.input[1:5]]
-                owner = owner if uniform >= set(four) else "|".join(four) if i > 2 else SHARED
-            elif vector not in uniform:
-                owner = SHARED
-            if owner not in owners[vector]:
-                owners[vector].append(owner)
-            if owners[vector].index(owner):
-                changes.append((place, i, vector, owners[vector].index(owner)))
+    for place, i, vector, owner in _reads(model, vectors, names):
+        if owner not in owners[vector]:
+            owners[vector].append(owner)
+        if owners[vector].index(owner):
+            changes.append((place, i, vector, owners[vector].index(owner)))
     return _with_copies(model, vectors, changes) if changes else model
 
 
-def _reads(made: Mapping[str, NodeProto], node: NodeProto, place: int) -> Iterator[tuple[int, str]]:
-    """The inputs of a node that are trained vectors, and whose they are."""
-    inputs, matrix = VECTORS.get(node.op_type, ((), None))
-    for i in (i for i in inputs if i < len(node.input)):
-        if node.op_type == "Add":
-            before = made.get(node.input[1 - i])  # a vector that is added to a layer's output is its bias
-            if before is not None and before.op_type in LAYERS:
-                yield i, before.input[1]
-        else:
-            yield i, f"{place}.{i}" if matrix is None else node.input[matrix]
+def _reads(
+    model: ModelProto, vectors: Mapping[str, TensorProto], names: Mapping[str, str]
+) -> Iterator[tuple[int, int, str, str]]:
+    """Wherever a trained vector is read: the node's place, the input, the vector, and whose it is there."""
+    uniform = {name for name, tensor in vectors.items() if _is_uniform(tensor)}
+    made = {name: node for node in model.graph.node for name in node.output}
+    for place, node in enumerate(model.graph.node):
+        for i in (i for i in VECTORS.get(node.op_type, ()) if i < len(node.input) and node.input[i] in names):
+            vector = names[node.input[i]]
+            layer = made.get(node.input[1 - i]) if node.op_type == "Add" else node
+            if layer is None or (node.op_type == "Add" and layer.op_type not in LAYERS):
+                continue
+            if node.op_type == "BatchNormalization":
+                four = [names.get(n, n) for n in node.input[1:5]]
+                alone = f"{place}.{i}" if uniform >= set(four) else "|".join(four)
+                yield place, i, vector, alone if vector in uniform or i > 2 else SHARED
+            else:
+                alone = layer.input[1] if layer.op_type in LAYERS else f"{place}.{i}"
+                yield place, i, vector, alone if vector in uniform else SHARED
 
 
 def _with_copies(

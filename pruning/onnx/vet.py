@@ -10,8 +10,8 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 
 from pruning.errors import RejectedModel, UnsupportedOperator, first_line
 from pruning.frozen import Frozen
-from pruning.onnx.build import shown
 from pruning.onnx.dtypes import FLOATS
+from pruning.onnx.node import shown
 from pruning.onnx.ops import COMPOSITES, CONVERTERS
 from pruning.onnx.sizes import check_sizes
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node
 from pruning.onnx.ops import (
     activations,
     arithmetic,

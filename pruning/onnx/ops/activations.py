@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node
 
 
 def relu(build: Builder, node: Node) -> Any:

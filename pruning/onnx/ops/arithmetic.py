@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from pruning.onnx.build import Builder, Node, Value
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node, Value
 
 BIASED = ("Conv_", "MatMul_", "Gemm_")
 Converter = Callable[[Builder, Node], Any]

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import LARGEST_CONSTANT, Builder, Node, Value, makes_numbers, reads_numbers
+from pruning.onnx.build import LARGEST_CONSTANT, Builder, makes_numbers, reads_numbers
 from pruning.onnx.dtypes import dtype_of, values_of
+from pruning.onnx.node import Node, Value
 
 
 def identity(build: Builder, node: Node) -> Any:

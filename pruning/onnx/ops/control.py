@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node
 
 
 def if_(build: Builder, node: Node) -> Any:

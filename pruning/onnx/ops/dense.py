@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node, Value
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node, Value
 from pruning.onnx.ops.windows import pad_before
 
 CONVOLUTIONS: dict[int, tuple[Callable[..., nn.Module], Callable[..., Tensor]]] = {

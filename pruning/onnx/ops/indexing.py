@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node
 
 REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 

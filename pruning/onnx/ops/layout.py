@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from pruning.onnx.build import LARGEST_CONSTANT, Builder, Node, reads_numbers
+from pruning.onnx.build import LARGEST_CONSTANT, Builder, reads_numbers
+from pruning.onnx.node import Node
 from pruning.onnx.ops.windows import reversed_pairs
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node
 from pruning.onnx.ops.arithmetic import Converter, pointwise
 
 

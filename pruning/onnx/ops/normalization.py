@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
 from pruning.onnx.dtypes import values_of
+from pruning.onnx.node import Node
 
 
 class BatchNorm(nn.modules.batchnorm._BatchNorm):

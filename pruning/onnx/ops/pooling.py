@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node
 from pruning.onnx.ops.windows import pad_before, reversed_pairs, same_padding
 
 MAX = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}

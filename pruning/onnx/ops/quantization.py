@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import Builder, Node
+from pruning.onnx.build import Builder
 from pruning.onnx.dtypes import dtype_of
+from pruning.onnx.node import Node
 
 RANGES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768, 32767)}
 

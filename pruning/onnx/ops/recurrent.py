@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pruning.onnx.build import Builder, Node, bound
+from pruning.onnx.build import Builder, bound
 from pruning.onnx.network import Move
+from pruning.onnx.node import Node
 
 # rows of torch's gates in ONNX's order: LSTM i o f c -> i f g o, GRU z r h -> r z n
 GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}

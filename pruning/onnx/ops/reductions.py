@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import Builder, Node, Value, bound, reads_numbers
+from pruning.onnx.build import Builder, bound, reads_numbers
+from pruning.onnx.node import Node, Value
 
 Axes = tuple[int, ...]
 Converter = Callable[[Builder, Node], Any]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node, bound, reads_numbers
+from pruning.onnx.build import Builder, bound, reads_numbers
+from pruning.onnx.node import Node
 
 # forms in which a whole factor repeats every position so many times
 REPEATS = {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")}

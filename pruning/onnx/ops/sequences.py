@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pruning.onnx.build import Builder, Node, makes_numbers, reads_numbers
+from pruning.onnx.build import Builder, makes_numbers, reads_numbers
+from pruning.onnx.node import Node
 
 
 def sequence_empty(build: Builder, node: Node) -> Any:

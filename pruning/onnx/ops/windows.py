@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder, Node, Value
+from pruning.onnx.build import Builder
+from pruning.onnx.node import Node, Value
 
 
 def pad_before(

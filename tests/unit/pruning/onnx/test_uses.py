@@ -65,6 +65,7 @@ def test_what_is_trained_is_what_the_file_computes(first, second):
     assert agreement is not None and agreement.relative < 1e-5
 
 
+RNG_POSITIVE = np.random.default_rng(3).random((2, 4), np.float32) + 0.5
 FEEDS = {"x": np.random.default_rng(0).random((5, 6), np.float32), "i": np.array([0, 5, 2, 2, 1])}
 
 
@@ -108,6 +109,32 @@ def test_layers_that_are_applied_twice_stay_one():
     assert [layer.weight for layer in network.layers.values()] == ["a", "w", "d", "e"]
     layer = next(name for name, x in network.layers.items() if x.weight == "w")
     assert network.layers[layer].multiply_adds == 2 * 4 * 4 * 9 * 64
+
+
+def test_scales_of_normalizations_without_any_are_told_apart():
+    """affine=False: all of them read the same ones and zeros, beside statistics of their own."""
+    ones, zeros = (numpy_helper.from_array(np.full(4, v, np.float32), n) for n, v in (("g", 1), ("b", 0)))
+    stats = [tensor(n, 4) for n in ("m1", "m2")] + [
+        numpy_helper.from_array(RNG_POSITIVE[i], n) for i, n in enumerate(("v1", "v2"))
+    ]
+    nodes = [
+        node("Conv", ["x", "w"], ["h"]),
+        node("BatchNormalization", ["h", "g", "b", "m1", "v1"], ["n"]),
+        node("Relu", ["n"], ["r"]),
+        node("BatchNormalization", ["r", "g", "b", "m2", "v2"], ["s"]),
+        node("BatchNormalization", ["s", "g", "b", "m2", "v2"], ["y"]),
+    ]
+    content = made(
+        nodes, [tensor("w", 4, 2, 1, 1), ones, zeros, *stats], [port("x", "N", 2, 4, 4)], [port("y", "N", 4, 4, 4)]
+    )
+    model = unshare(vet(content.SerializeToString()))
+    assert [list(n.input[1:3]) for n in model.graph.node if n.op_type == "BatchNormalization"] == [
+        ["g", "b"],
+        ["g__2", "b__2"],
+        ["g__2", "b__2"],
+    ]
+    _, network = analyse(model)
+    assert sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in network.module.modules()) == 2
 
 
 def test_folding_leaves_layers_alone_that_are_applied_twice():
