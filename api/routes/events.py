@@ -47,7 +47,7 @@ class MetricsOut(BaseModel):
     metric: what accuracy is, such as top1, mse or agreement.
     """
 
-    metric: str
+    metric: list[str]
 
     step: list[int]
     phase: list[str]
@@ -94,7 +94,7 @@ def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
     named = ("loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho")
     series = {name: [row.values.get(name) for row in rows] for name in named}
     return MetricsOut(
-        metric=next((str(row.values["metric"]) for row in rows if "metric" in row.values), "top1"),
+        metric=[str(row.values.get("metric", "top1")) for row in rows],
         step=[r.step for r in rows],
         phase=[r.phase for r in rows],
         round=[r.round for r in rows],

@@ -80,9 +80,10 @@ async function showJob(id) {
 
 async function showRounds(id) {
   const m = await ask(`/v1/jobs/${id}/metrics`);
-  const score = SHARES.includes(m.metric) ? percent : number;
-  byId("metric").textContent = m.metric;
-  byId("of").textContent = m.metric;
+  const metric = m.metric[0] || "accuracy";
+  const score = SHARES.includes(metric) ? percent : number;
+  byId("metric").textContent = metric;
+  byId("of").textContent = metric;
   byId("rounds").replaceChildren(...m.step.map((_, i) => row([
     m.phase[i], m.round[i], number(m.loss[i]), score(m.accuracy[i]), score(m.accuracy_pruned[i]),
     number(m.primal[i]), number(m.dual[i]), number(m.rho[i]),
