@@ -92,8 +92,16 @@ def test_without_any_service(tmp_path: Path):
     assert command[0] == ".venv/bin/python" and command[-2:] == ["--out", "out"]
     said = run([sys.executable, *command[1:-1], str(tmp_path)], HOUSE)
     assert "76,320 weights became 3,816" in said
-    named = set(re.findall(r"^\| `([\w.]+)`", README, re.MULTILINE))
+    named = set(re.findall(r"^\| `([\w.]+)`", section("What comes back"), re.MULTILINE))
     assert {p.name for p in tmp_path.iterdir()} == named
+
+
+def test_every_format_is_named():
+    assert set(re.findall(r"^\| `([\w.]+)`", section("A first job"), re.MULTILINE)) == set(READERS)
+
+
+def section(title: str) -> str:
+    return README.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
 def test_the_deployment_names_what_is_there():
@@ -111,6 +119,7 @@ def test_the_files_that_it_links_to_are_there():
 
 
 def test_the_operators_are_counted():
-    from pruning.onnx.ops import COMPOSITES, CONVERTERS
+    from pruning.data import READERS
+from pruning.onnx.ops import COMPOSITES, CONVERTERS
 
     assert f"[the {len(CONVERTERS) + len(COMPOSITES)} operators](docs/operators.md)" in README
