@@ -12,6 +12,7 @@ import onnx
 import pytest
 import yaml
 
+from pruning.data import READERS
 from tests.conftest import DATA, HOUSE, Service
 
 README = (HOUSE / "README.md").read_text()
@@ -119,7 +120,6 @@ def test_the_files_that_it_links_to_are_there():
 
 
 def test_the_operators_are_counted():
-    from pruning.data import READERS
-from pruning.onnx.ops import COMPOSITES, CONVERTERS
+    from pruning.onnx.ops import COMPOSITES, CONVERTERS
 
     assert f"[the {len(CONVERTERS) + len(COMPOSITES)} operators](docs/operators.md)" in README
