@@ -46,8 +46,11 @@ def _with_known_dims(model: ModelProto) -> ModelProto:
 
 
 def literal_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of values that shape inference knows in full."""
-    inferred = shape_inference.infer_shapes(skeleton(model)).graph
+    """Shapes of values that shape inference knows in full; none where it finds that declared shapes are wrong."""
+    try:
+        inferred = shape_inference.infer_shapes(skeleton(model)).graph
+    except Exception:  # noqa: BLE001  # InferenceError, and RuntimeError from the C++ side
+        return {}
     found = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         dims = value.type.tensor_type.shape.dim

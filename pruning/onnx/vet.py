@@ -1,6 +1,7 @@
 """An upload is hostile until vetted: cheap rules first, each refusal says which one and what to do."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -16,6 +17,8 @@ from pruning.onnx.ops import COMPOSITES, CONVERTERS
 from pruning.onnx.sizes import check_sizes
 
 STANDARD = ("", "ai.onnx")
+AXES = {"axis", "axes", "perm", "batch_axis", "time_axis", "batch_dims"}
+EQUATION = re.compile(rb"[A-Za-z., ]+(->[A-Za-z. ]*)?")  # shape inference loops for ever on others
 WINDOW = {"kernel_shape", "pads", "strides", "dilations", "output_shape", "output_padding"}
 PACKED = {"INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1"}  # several elements in a byte
 NEST = {"If"}  # operators whose inner graphs are taken
@@ -152,6 +155,10 @@ def _check_attributes(node: NodeProto, where: str, limits: Limits) -> None:
     if any(math.isnan(v) for a in node.attribute for v in (a.f, *a.floats)):
         raise RejectedModel(f"{where}: an attribute is NaN; export the model again")
     for attribute in node.attribute:
+        if attribute.name in AXES and any(abs(n) > limits.rank for n in (attribute.i, *attribute.ints)):
+            raise RejectedModel(f"{where}: {attribute.name} names an axis beyond {limits.rank}")
+        if attribute.name == "equation" and not EQUATION.fullmatch(attribute.s):
+            raise RejectedModel(f"{where}: its equation is none")
         if attribute.name in WINDOW and any(abs(n) > limits.window for n in attribute.ints):
             raise RejectedModel(f"{where}: {attribute.name} of {list(attribute.ints)[:6]} is not taken")
         if attribute.name == "kernel_shape" and math.prod(attribute.ints) > limits.window:
