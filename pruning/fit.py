@@ -178,7 +178,7 @@ def _positions(port: Port, dataset: DatasetSummary) -> tuple[Kind, int]:
 
 
 def _none(port: Port, _: DatasetSummary) -> tuple[Kind, int]:
-    return ("scores" if len(port.example_shape) == 1 and port.example_shape[0] != 1 else "values"), 1
+    return ("scores" if len([d for d in port.example_shape if d != 1]) == 1 else "values"), 1
 
 
 # What the targets are to an output, and its axis of classes.

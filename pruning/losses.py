@@ -48,6 +48,8 @@ def distance(
 
 
 def _one_distance(output: Tensor, taught: Tensor, ending: Gives, goal: Goal) -> Tensor:
+    if sum(n > 1 for n in output.shape[1:]) == 1:  # one row of scores, whatever axes of length 1 are beside it
+        output, taught = output.flatten(1), taught.flatten(1)
     if goal.loss == "mse" or ending == "sigmoid" or output.dim() != 2 or output.shape[1] < 2:
         variance = taught.var(dim=0, correction=0).mean()
         return F.mse_loss(output, taught) / (variance + 1e-6 * taught.square().mean() + TINY)

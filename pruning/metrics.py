@@ -122,7 +122,7 @@ def decided(output: np.ndarray, goal: Goal, ending: Gives) -> np.ndarray:
     if goal.kind in ("binary", "labels"):
         half = {"logits": 0.0, "log_probabilities": np.log(0.5)}.get(ending, 0.5)
         return (output > half).reshape(len(output), -1)
-    output = output.reshape(len(output), -1) if goal.kind == "classes" else output
+    output = output.reshape(len(output), -1) if goal.kind in ("classes", "scores") else output
     return output.argmax(axis=goal.class_axis)
 
 
