@@ -1,5 +1,6 @@
 """What can be pruned in a model, and whether the network computes what ONNX Runtime does."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ BATCH_FIRST = (
     "and BatchNormalization in evaluation mode (export after eval())"
 )
 TOO_LARGE = "the model needs more memory than there is to run two examples; this service cannot take it"
+MOST_ELEMENTS = 2**27  # of an input on which a network is compared
 SIZES = (8, 32, 224)  # tried for dimensions that are known only at run time
 
 
@@ -58,6 +60,10 @@ def analyse(model: ModelProto) -> tuple[Analysis, Network]:
 def random_input(port: Port, examples: int, size: int = SIZES[0]) -> np.ndarray:
     """Seeded: uniform in [0, 1), or 0 and 1 for integers; dimensions known only at run time become `size`."""
     shape = (examples, *(d or size for d in port.example_shape))
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise RejectedModel(
+            f"input {shown(port.name)} takes {math.prod(shape):,} numbers for {examples} examples: too many"
+        )
     rng = np.random.default_rng(0)
     values = rng.random(shape, dtype=np.float32)
     if port.dtype in ("float", "float16", "bfloat16"):
@@ -117,9 +123,9 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
     said: dict[int | None, RejectedModel] = {}  # by frame: the first size's, and in the end the last frame's
     for batch, frame, examples in _readings(ports):
         for size in SIZES if any(None in port.example_shape for port in ports) else SIZES[:1]:
-            x = {port.name: random_input(port, examples, size) for port in ports}
-            one_pass = {k: torch.from_numpy(v[0] if frame == 0 else v) for k, v in x.items()}
             try:
+                x = {port.name: random_input(port, examples, size) for port in ports}
+                one_pass = {k: torch.from_numpy(v[0] if frame == 0 else v) for k, v in x.items()}
                 network = convert(model, one_pass, batch)
                 network.frame = frame
                 check_agreement(model, network, x)

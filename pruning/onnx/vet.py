@@ -244,13 +244,18 @@ def _check_form(tensor: TensorProto, name: str, limits: Limits) -> None:
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         how = "torch.onnx.export(..., external_data=False), or onnx.save"
         raise RejectedModel(f"{name} is kept in another file; save the model as one file: {how}")
-    if len(tensor.dims) > limits.rank or any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > limits.elements:
+    if len(tensor.dims) > limits.rank or min(tensor.dims, default=0) < 0 or _room(tensor) > limits.elements:
         raise RejectedModel(f"{name}: dimensions {list(tensor.dims)[: limits.rank]} are not taken")
     if tensor.data_type not in helper.get_all_tensor_dtypes() or tensor.data_type == TensorProto.STRING:
         raise RejectedModel(f"{name}: element type {tensor.data_type} is not taken")
     if tensor.HasField("segment"):
         raise RejectedModel(f"{name} is a segment of a larger tensor; save the model as one file")
     _check_filled(tensor, name)
+
+
+def _room(tensor: TensorProto) -> int:
+    """Elements, where an axis of length 0 counts as one: libraries multiply before they look."""
+    return math.prod(max(d, 1) for d in tensor.dims)
 
 
 def _check_filled(tensor: TensorProto, name: str) -> None:

@@ -323,6 +323,10 @@ ATTRIBUTES: dict[str, Build] = {
         tensors=[number("g", [1.0] * 8)],  # type: ignore[arg-type]
     ),
     "Einsum of an equation that is none": after(node("Einsum", "h", equation=b"i\x96\xd5>i")),  # it hangs
+    "dims of 0 and 2^62": tiny(lambda m: m.graph.initializer[0].dims.extend([0, 2**62, 2**62])),
+    "a batch of 2^20 and an axis known only at run time": tiny(
+        lambda m: m.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", FLOAT, [2**20, 1, "H", 6]))
+    ),
     "axis of 2^62": tiny(attribute(4, "axis", 2**62)),
     "axis of -9": tiny(attribute(4, "axis", -9)),
     "transB of 2^62": tiny(attribute(5, "transB", 2**62)),
