@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pruning.onnx.build import Builder
+from pruning.onnx.build import Builder, bound
 from pruning.onnx.node import Node
 from pruning.onnx.ops.windows import pad_before, reversed_pairs, same_padding
 
@@ -32,71 +33,86 @@ def max_pool(build: Builder, node: Node) -> Any:
     return build.module(node, MAX[len(kernel)](kernel, strides, padding, dilations, ceil_mode=ceil), x)
 
 
+@dataclass(frozen=True)
+class Window:
+    """What slides over the spatial axes, and how."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]
+    mode: str
+    ceil: bool
+
+    @classmethod
+    def of(cls, node: Node) -> "Window":
+        """From a node's attributes. Raises: UnsupportedOperator: more than three spatial axes."""
+        kernel = _kernel(node)
+        ones, zeros = [1] * len(kernel), [0] * (2 * len(kernel))
+        return cls(
+            kernel,
+            tuple(node.attribute("strides", ones)),
+            tuple(node.attribute("dilations", ones)),
+            tuple(node.attribute("pads", zeros)),
+            node.attribute("auto_pad", "NOTSET"),
+            bool(node.attribute("ceil_mode", 0)),
+        )
+
+    def padding(self, x: Tensor) -> tuple[list[int], list[int]]:
+        """Of x, at the begin and at the end of each axis."""
+        rank = len(self.kernel)
+        if self.mode.startswith("SAME"):
+            return same_padding(x.shape[2:], self.kernel, self.strides, self.dilations, self.mode == "SAME_LOWER")
+        zeros = [0] * rank
+        return (zeros, zeros) if self.mode == "VALID" else (list(self.pads[:rank]), list(self.pads[rank:]))
+
+    def extra(self, x: Tensor) -> list[int]:
+        """Positions behind the padding that ceil_mode's last window needs; one that begins there is left out."""
+        found = []
+        per_axis = zip(x.shape[2:], self.kernel, self.strides, self.dilations, *self.padding(x), strict=True)
+        for n, k, s, d, b, e in per_axis:
+            span = n + b + e - ((k - 1) * d + 1)
+            windows = math.ceil(span / s) + 1
+            windows -= (windows - 1) * s >= n + b
+            found.append(max((windows - 1) * s - span, 0) if self.ceil else 0)
+        return found
+
+    def sums(self, x: Tensor, counted: float = 0.0) -> Tensor:
+        """Sums over windows of x, whose padding holds the value `counted`. Returns: (N, C, ...)."""
+        begins, ends = self.padding(x)
+        whole = F.pad(x, reversed_pairs(begins, ends), value=counted)
+        whole = F.pad(whole, reversed_pairs([0] * len(self.kernel), self.extra(x)))
+        ones = torch.ones((1, 1, *self.kernel), dtype=x.dtype, device=x.device)
+        flat = whole.reshape(-1, 1, *whole.shape[2:])
+        found = CONV[len(self.kernel)](flat, ones, stride=self.strides, dilation=self.dilations)
+        return found.reshape(*x.shape[:2], *found.shape[2:])
+
+
 def average_pool(build: Builder, node: Node) -> Any:
     """1 to 3 spatial axes."""
-    kernel = _kernel(node)
-    include, ceil = bool(node.attribute("count_include_pad", 0)), bool(node.attribute("ceil_mode", 0))
-    rank, pads, mode, strides, dilations = _sliding(node, kernel)
-    narrow = all(2 * p <= k for p, k in zip(pads, kernel * 2, strict=True))
-    if mode == "NOTSET" and pads[:rank] == pads[rank:] and set(dilations) == {1} and narrow:
-        return build.call(AVERAGE[rank], node.input(0), kernel, strides, tuple(pads[:rank]), ceil, include)
-    return build.call(averaged, node.input(0), kernel, strides, dilations, pads, mode, ceil, include)
+    window, include = Window.of(node), bool(node.attribute("count_include_pad", 0))
+    rank, pads = len(window.kernel), window.pads
+    narrow = all(2 * p <= k for p, k in zip(pads, window.kernel * 2, strict=True))
+    if window.mode == "NOTSET" and pads[:rank] == pads[rank:] and set(window.dilations) == {1} and narrow:
+        settings = window.kernel, window.strides, pads[:rank], window.ceil, include
+        return build.call(AVERAGE[rank], node.input(0), *settings)
+    return build.call(bound(averaged, window, include), node.input(0))
 
 
-def averaged(
-    x: Tensor,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    pads: list[int],
-    mode: str,
-    ceil: bool,
-    include: bool,
-) -> Tensor:
+def averaged(window: Window, include: bool, x: Tensor) -> Tensor:
     """Sums over windows, divided by the number of positions that count: in x, or in x and its padding."""
-    begins, ends = _padding(x, kernel, strides, dilations, pads, mode)
-    extra = _extra(x, kernel, strides, dilations, begins, ends) if ceil else [0] * len(kernel)
-    counted = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=x.device)
-    if include:
-        counted = F.pad(counted, reversed_pairs(begins, ends), value=1.0)
-    else:
-        counted = F.pad(counted, reversed_pairs(begins, ends))
-    counted = F.pad(counted, reversed_pairs([0] * len(extra), extra))
-    whole = F.pad(x, reversed_pairs(begins, [e + m for e, m in zip(ends, extra, strict=True)]))
-    return window_sums(whole, kernel, strides, dilations) / window_sums(counted, kernel, strides, dilations)
-
-
-def window_sums(x: Tensor, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> Tensor:
-    """Sums over windows. Args: x: (N, C, ...), padded. Returns: (N, C, ...)."""
-    flat = x.reshape(-1, 1, *x.shape[2:])
-    ones = torch.ones((1, 1, *kernel), dtype=x.dtype, device=x.device)
-    sums = CONV[len(kernel)](flat, ones, stride=strides, dilation=dilations)
-    return sums.reshape(*x.shape[:2], *sums.shape[2:])
+    positions = torch.ones((1, 1, *x.shape[2:]), dtype=x.dtype, device=x.device)
+    return window.sums(x) / window.sums(positions, counted=float(include))
 
 
 def lp_pool(build: Builder, node: Node) -> Any:
     """1 to 3 spatial axes."""
-    kernel = _kernel(node)
-    _, pads, mode, strides, dilations = _sliding(node, kernel)
-    ceil, p = bool(node.attribute("ceil_mode", 0)), node.attribute("p", 2)
-    return build.call(normed, node.input(0), kernel, strides, dilations, pads, mode, ceil, p)
+    return build.call(bound(normed, Window.of(node), node.attribute("p", 2)), node.input(0))
 
 
-def normed(
-    x: Tensor,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    pads: list[int],
-    mode: str,
-    ceil: bool,
-    p: int,
-) -> Tensor:
+def normed(window: Window, p: int, x: Tensor) -> Tensor:
     """The p-norm of each window."""
-    begins, ends = _padding(x, kernel, strides, dilations, pads, mode)
-    extra = _extra(x, kernel, strides, dilations, begins, ends) if ceil else [0] * len(kernel)
-    whole = F.pad(x.abs() ** p, reversed_pairs(begins, [e + m for e, m in zip(ends, extra, strict=True)]))
-    return window_sums(whole, kernel, strides, dilations) ** (1 / p)
+    return window.sums(x.abs() ** p) ** (1 / p)
 
 
 def global_average_pool(build: Builder, node: Node) -> Any:
@@ -122,40 +138,6 @@ def _kernel(node: Node) -> tuple[int, ...]:
     if len(kernel) not in MAX:
         raise node.unsupported(f"{len(kernel)} spatial axes are not supported; 1 to 3 are")
     return kernel
-
-
-def _sliding(node: Node, kernel: tuple[int, ...]) -> tuple[int, list[int], str, tuple[int, ...], tuple[int, ...]]:
-    rank = len(kernel)
-    strides = tuple(node.attribute("strides", [1] * rank))
-    dilations = tuple(node.attribute("dilations", [1] * rank))
-    return rank, node.attribute("pads", [0] * (2 * rank)), node.attribute("auto_pad", "NOTSET"), strides, dilations
-
-
-def _padding(
-    x: Tensor, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], pads: list[int], mode: str
-) -> tuple[list[int], list[int]]:
-    if mode.startswith("SAME"):
-        return same_padding(x.shape[2:], kernel, strides, dilations, mode == "SAME_LOWER")
-    rank = len(kernel)
-    return ([0] * rank, [0] * rank) if mode == "VALID" else (list(pads[:rank]), list(pads[rank:]))
-
-
-def _extra(
-    x: Tensor,
-    kernel: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilations: tuple[int, ...],
-    begins: list[int],
-    ends: list[int],
-) -> list[int]:
-    """Positions behind the padding that ceil_mode's last window needs; a window that would begin there is left out."""
-    found = []
-    for n, k, s, d, b, e in zip(x.shape[2:], kernel, strides, dilations, begins, ends, strict=True):
-        span = n + b + e - ((k - 1) * d + 1)
-        windows = math.ceil(span / s) + 1
-        windows -= (windows - 1) * s >= n + b
-        found.append(max((windows - 1) * s - span, 0))
-    return found
 
 
 CONVERTERS = {

@@ -25,6 +25,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+Matrices = tuple[Tensor, Tensor, Tensor, Tensor | None]  # W, R, both biases, peepholes: of one direction
+
+
 @dataclass(frozen=True)
 class Cell:
     """What kind of cell, and how it is run."""
@@ -176,14 +179,14 @@ def unrolled(
 
 
 def _direction(
-    cell: Cell, d: int, backwards: bool, x: Tensor, matrices: Any, lengths: Tensor | None, start: Sequence[Tensor]
+    cell: Cell, d: int, backwards: bool, x: Tensor, matrices: Matrices, lengths: Tensor | None, start: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     h, c = start
     steps = len(x)
     result = x.new_zeros(steps, x.shape[1], cell.hidden)
     ys: list[Tensor] = list(result)
     for t in reversed(range(steps)) if backwards else range(steps):
-        new_h, new_c = STEPS[cell.kind](cell, cell.activations[d], x[t], h, c, *matrices)
+        new_h, new_c = STEPS[cell.kind](cell, cell.activations[d], x[t], h, c, matrices)
         if lengths is None:
             h, c, ys[t] = new_h, new_c, new_h
         else:
@@ -193,7 +196,8 @@ def _direction(
     return torch.stack(ys), h, c
 
 
-def _lstm(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, W: Any, R: Any, B: Any, P: Any) -> Any:
+def _lstm(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, matrices: Matrices) -> Any:
+    W, R, B, P = matrices
     size = cell.hidden
     i, o, forget, g = (x @ W.t() + h @ R.t() + B[: 4 * size] + B[4 * size :]).split(size, -1)
     p = (0, 0, 0) if P is None else P.split(size)
@@ -204,7 +208,8 @@ def _lstm(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, W: Any,
     return o * ACTIVATIONS[f[2]](c), c
 
 
-def _gru(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, W: Any, R: Any, B: Any, P: Any) -> Any:
+def _gru(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, matrices: Matrices) -> Any:
+    W, R, B, _ = matrices
     size = cell.hidden
     wz, wr, wh = (x @ W.t() + B[: 3 * size]).split(size, -1)
     rz, rr, rh = R.split(size)
@@ -216,7 +221,8 @@ def _gru(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, W: Any, 
     return (1 - z) * n + z * h, c
 
 
-def _rnn(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, W: Any, R: Any, B: Any, P: Any) -> Any:
+def _rnn(cell: Cell, f: Sequence[str], x: Tensor, h: Tensor, c: Tensor, matrices: Matrices) -> Any:
+    W, R, B, _ = matrices
     size = cell.hidden
     return ACTIVATIONS[f[0]](_clipped(cell, x @ W.t() + h @ R.t() + B[:size] + B[size:])), c
 
