@@ -139,6 +139,33 @@ def test_resumed_equals_uninterrupted(tiny, tiny_data, place):
     assert resumed.steps < whole.steps
 
 
+@pytest.mark.parametrize("place", [0, 4])
+def test_resumed_equals_uninterrupted_with_batch_norm_put_back(place):
+    content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
+    whole = Recorder()
+    given = order(content, data, train={"insert_batch_norm": True, "batch_size": 128})
+    expected = prune(given, whole)
+    resumed = checkpoints.load(checkpoints.dump(whole.checkpoints[place]))
+    assert prune(given, Recorder(), resumed).files["pruned.onnx"] == expected.files["pruned.onnx"]
+    assert any("_bn" in name for name in resumed.tensors)
+    nodes = [
+        [n.SerializeToString() for n in onnx.load_from_string(c).graph.node]
+        for c in (content, expected.files["pruned.onnx"])
+    ]
+    assert nodes[0] == nodes[1] and expected.report.checks.agrees_max_abs < 1e-3
+
+
+def test_filters_that_died_behind_a_batch_norm_give_exactly_nothing():
+    """Put back, trained and folded: where all weights of a filter are gone its bias is gone too."""
+    content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
+    rules = [{"match": "conv2", "sparsity": 0.998}]
+    given = order(content, data, layers=rules, train={"insert_batch_norm": True, "batch_size": 128})
+    pruned = onnx.load_from_string(prune(given, Recorder()).files["pruned.onnx"])
+    tensors = {t.name: numpy_helper.to_array(t) for t in pruned.graph.initializer}
+    dead = ~tensors["conv2.weight"].reshape(len(tensors["conv2.weight"]), -1).any(axis=1)
+    assert dead.any() and not tensors["conv2.bias"][dead].any()
+
+
 def test_admm_ends_when_it_has_converged(tiny, tiny_data):
     """At rate 1 the projection takes nothing away; a resumed run knows that no round is left."""
     easy = order(tiny, tiny_data, budget={"pruning_rate": 1})
