@@ -97,6 +97,22 @@ def test_without_any_service(tmp_path: Path):
     assert {p.name for p in tmp_path.iterdir()} == named
 
 
+def test_the_export_makes_a_file_that_is_taken(tmp_path: Path):
+    call = re.search(r"`(torch\.onnx\.export\([^`]*)`", README)
+    assert call is not None
+    code = f"""
+        import torch
+        from pruning.onnx.analyse import analyse
+        from pruning.onnx.vet import vet
+        net, x = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)), torch.randn(1, 6)
+        {call[1].replace('"net.onnx"', f'"{tmp_path}/net.onnx"')}
+        analysis, _ = analyse(vet(open("{tmp_path}/net.onnx", "rb").read()))
+        print(analysis.weights)
+    """
+    assert run([sys.executable, "-c", textwrap.dedent(code)], HOUSE).split()[-1] == "72"
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+
+
 def test_every_format_is_named():
     assert set(re.findall(r"^\| `([\w.]+)`", section("A first job"), re.MULTILINE)) == set(READERS)
 
