@@ -28,7 +28,7 @@ BATCH_FIRST = (
     "and BatchNormalization in evaluation mode (export after eval())"
 )
 TOO_LARGE = "the model needs more memory than there is to run two examples; this service cannot take it"
-MOST_ELEMENTS = 2**27  # of an input on which a network is compared
+MOST_ELEMENTS = 2**26  # of an input on which a network is compared
 SIZES = (8, 32, 224)  # tried for dimensions that are known only at run time
 
 
@@ -133,6 +133,8 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
                 return network, x, size
             except RejectedModel as error:
                 said.setdefault(frame, error)
+            except MemoryError:
+                said.setdefault(frame, RejectedModel(TOO_LARGE))
     raise list(said.values())[-1] if said else RejectedModel("the model has no inputs; export it with its inputs")
 
 
