@@ -39,6 +39,7 @@ class Limits(Frozen):
     length_of_name: int = 4096
     ends: int = 10_000
     window: int = 2**22
+    padding: int = 2**13
 
 
 def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
@@ -159,7 +160,8 @@ def _check_attributes(node: NodeProto, where: str, limits: Limits) -> None:
             raise RejectedModel(f"{where}: {attribute.name} names an axis beyond {limits.rank}")
         if attribute.name == "equation" and not EQUATION.fullmatch(attribute.s):
             raise RejectedModel(f"{where}: its equation is none")
-        if attribute.name in WINDOW and any(abs(n) > limits.window for n in attribute.ints):
+        most = limits.padding if "pad" in attribute.name else limits.window
+        if attribute.name in WINDOW and any(abs(n) > most for n in attribute.ints):
             raise RejectedModel(f"{where}: {attribute.name} of {list(attribute.ints)[:6]} is not taken")
         if attribute.name == "kernel_shape" and math.prod(attribute.ints) > limits.window:
             raise RejectedModel(f"{where}: windows of {list(attribute.ints)[:6]} positions are not taken")

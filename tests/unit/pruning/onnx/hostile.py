@@ -123,6 +123,7 @@ LARGE: dict[str, Build] = {
     "Pad at run time": after(node("Pad", "h p"), tensors=[ints("p", 0, 0, 0, 0, 0, 0, HUGE, 1)]),
     "Pad that overflows": after(node("Pad", "h p"), tensors=[ints("p", 0, 0, 0, 2**63 - 1, 0, 0, 0, 2**63 - 1)]),
     "Conv padded hugely": after(node("Conv", "h v", pads=[2**20] * 4), tensors=[ints("v", 1)]),
+    "Conv padded on one side": after(node("Conv", "h v", pads=[1, 1, 1, 2**20]), tensors=[ints("v", 1)]),
     "MaxPool padded hugely": after(node("MaxPool", "h", kernel_shape=[2**20] * 2, pads=[2**19] * 4)),
     "AveragePool padded hugely": after(
         node("AveragePool", "h", kernel_shape=[2**31] * 2, pads=[2**30] * 4, count_include_pad=1)
