@@ -16,6 +16,7 @@ from pruning.errors import RejectedModel
 from pruning.measure import Feeds
 from pruning.onnx.agree import compare
 from pruning.onnx.analyse import analyse, random_input
+from pruning.onnx.dtypes import FLOATS
 from pruning.onnx.network import Network
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
@@ -24,7 +25,6 @@ from pruning.onnx.writeback import write_back
 LARGEST_RELATIVE = 1e-4
 LARGEST_RELATIVE_HALF = 1e-2  # weights are rounded to 11 bits, and ONNX Runtime computes with as many
 EXAMPLES = 4
-FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
 @dataclass(frozen=True)

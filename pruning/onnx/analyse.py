@@ -39,8 +39,7 @@ def analyse(model: ModelProto) -> tuple[Analysis, Network]:
     than 1e-3 of its largest output, on random input.
     """
     ports = _ports(model)
-    network, x, size = _understood(model, ports)
-    agreement = check_agreement(model, network, x)
+    network, x, agreement, size = _understood(model, ports)
     network.layers = {layer.name: layer for layer in with_multiply_adds(network, x)}
     layers, shapes = network.layers.values(), _shapes(network, ports, agreement, size)
     analysis = Analysis(
@@ -58,7 +57,10 @@ def analyse(model: ModelProto) -> tuple[Analysis, Network]:
 
 
 def random_input(port: Port, examples: int, size: int = SIZES[0]) -> np.ndarray:
-    """Seeded: uniform in [0, 1), or 0 and 1 for integers; dimensions known only at run time become `size`."""
+    """Seeded: uniform in [0, 1), or 0 and 1 for integers; dimensions known only at run time become `size`.
+
+    Raises: RejectedModel: it would take more than 2^26 numbers.
+    """
     shape = (examples, *(d or size for d in port.example_shape))
     if math.prod(shape) > MOST_ELEMENTS:
         raise RejectedModel(
@@ -118,8 +120,8 @@ def check_rows(network: Network, x: Feeds) -> None:
             raise RejectedModel(f"an example changes the rows of others in output {shown(name)}; {BATCH_FIRST}")
 
 
-def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feeds, int]:
-    """The first way to read the model that agrees with ONNX Runtime."""
+def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feeds, Agreement, int]:
+    """The first way to read the model that agrees with ONNX Runtime: what it was compared on, and the open size."""
     said: dict[int | None, RejectedModel] = {}  # by frame: the first size's, and in the end the last frame's
     for batch, frame, examples in _readings(ports):
         for size in SIZES if any(None in port.example_shape for port in ports) else SIZES[:1]:
@@ -128,9 +130,9 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
                 one_pass = {k: torch.from_numpy(v[0] if frame == 0 else v) for k, v in x.items()}
                 network = convert(model, one_pass, batch)
                 network.frame = frame
-                check_agreement(model, network, x)
+                agreement = check_agreement(model, network, x)
                 check_rows(network, x)
-                return network, x, size
+                return network, x, agreement, size
             except RejectedModel as error:
                 said.setdefault(frame, error)
             except MemoryError:

@@ -53,12 +53,11 @@ class Builder:
         tensors: Mapping[str, TensorProto],
         literal: Mapping[str, tuple[int, ...]],
         batch: int | None,
-        inline: Callable[[GraphProto], tuple[Value, ...]] | None = None,
     ) -> None:
         self.tensors = dict(tensors)
         self.literal = literal
         self.batch = batch
-        self.inline = inline or _no_graphs
+        self.inline: Callable[[GraphProto], tuple[Value, ...]] = _no_graphs
         self.graph = fx.Graph()
         self.root = nn.Module()
         self.probe = Probe(self.root, self.graph)
@@ -97,30 +96,25 @@ class Builder:
         """At run time. Shapes and what is made of them stay on the CPU, and go to the device where they meet data."""
         nodes: list[fx.Node] = []
         fx.map_arg(args, nodes.append)
-        first = next((v for v in nodes if v not in self.on_host), None)
-        if first is None or function in READS_NUMBERS:
-            node = self.graph.call_function(function, self._constants_in(args, on_host=True), dict(kwargs))
-        else:
-            node = self.graph.call_function(function, self._beside(args, first), dict(kwargs))
-        if first is None or function in MAKES_NUMBERS:
+        data = next((v for v in nodes if v not in self.on_host), None)
+        given = self._arguments(args, None if function in READS_NUMBERS else data)
+        node = self.graph.call_function(function, given, dict(kwargs))
+        if data is None or function in MAKES_NUMBERS:
             self.on_host.add(node)
         return node
 
-    def _beside(self, args: Any, first: fx.Node) -> Any:
-        """Arguments of a call on data: known tensors move with the module, computed shapes are sent to the device."""
-        if isinstance(args, tuple | list):
-            return type(args)(self._beside(a, first) for a in args)
-        if isinstance(args, Tensor):
-            return self.constant(args)
-        if isinstance(args, fx.Node) and args in self.on_host:
-            return self.graph.call_function(beside, (args, first))
-        return args
+    def _arguments(self, args: Any, data: fx.Node | None) -> Any:
+        """Arguments as an fx graph holds them: known tensors are attributes of it.
 
-    def _constants_in(self, args: Any, on_host: bool) -> Any:
-        """Known tensors among the arguments as attributes: an fx graph holds no tensors."""
+        Args: data: what decides the device, to which computed shapes are sent; None: all stays on the CPU.
+        """
         if isinstance(args, tuple | list):
-            return type(args)(self._constants_in(a, on_host) for a in args)
-        return self.constant(args, on_host) if isinstance(args, Tensor) else args
+            return type(args)(self._arguments(a, data) for a in args)
+        if isinstance(args, Tensor):
+            return self.constant(args, on_host=data is None)
+        if data is not None and isinstance(args, fx.Node) and args in self.on_host:
+            return self.graph.call_function(beside, (args, data))
+        return args
 
     @contextmanager
     def uncharged(self) -> Iterator[None]:
@@ -153,7 +147,7 @@ class Builder:
         self.root.add_module(name, module)
         for k, parameter in module.named_parameters():
             self.names.setdefault(id(parameter), f"{name}.{k}")
-        return self.graph.call_module(name, self._beside(args, args[0]))
+        return self.graph.call_module(name, self._arguments(args, args[0]))
 
     def weight(self, node: Node, i: int, *moves: Move) -> nn.Parameter | None:
         """The trainable parameter that the i-th input becomes after these moves.

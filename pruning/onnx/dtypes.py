@@ -23,7 +23,7 @@ DTYPES = {
     TensorProto.BOOL: torch.bool,
 }
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
-LIMITS = {TensorProto.UINT16: (0, 2**16), TensorProto.UINT32: (0, 2**32)}  # kept in a wider type
+WIDENED = frozenset({TensorProto.UINT16, TensorProto.UINT32})  # torch has few operators for them
 
 
 def name_of(data_type: int) -> str:
@@ -51,6 +51,6 @@ def values_of(tensor: TensorProto) -> Tensor:
     values = numpy_helper.to_array(tensor)
     if tensor.data_type == TensorProto.BFLOAT16:
         values = values.astype(np.float32)
-    if tensor.data_type in LIMITS:
+    if tensor.data_type in WIDENED:
         values = values.astype(np.int64)
     return torch.from_numpy(np.array(values)).to(dtype)

@@ -39,23 +39,6 @@ class Node:
         """The i-th input, or None where it is left out."""
         return self.inputs[i] if i < len(self.inputs) else None
 
-    def required(self, i: int) -> fx.Node | Tensor:
-        """The i-th input. Raises: UnsupportedOperator: it is left out."""
-        value = self.input(i)
-        if value is None:
-            raise self.unsupported(f"its input {i} is missing")
-        return value
-
-    def constant(self, i: int) -> Tensor | None:
-        """The i-th input where it is known now, None where it is left out.
-
-        Raises: UnsupportedOperator: it is computed from the model's input.
-        """
-        value = self.input(i)
-        if isinstance(value, fx.Node):
-            raise self.unsupported(f"input {self.input_names[i]!r} must be constant")
-        return value
-
     def ints(self, name: str, i: int, since: int) -> Any:
         """Numbers that are an attribute before an opset, and an input from it on; None where left out.
 

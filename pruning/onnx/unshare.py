@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 
+from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
 
 # Inputs that are trained vectors, by operator; of Add where it follows a layer: its bias then.
@@ -98,14 +99,7 @@ def _as_input(tensor: TensorProto) -> ValueInfoProto:
 
 
 def _vectors(model: ModelProto) -> dict[str, TensorProto]:
-    constants = {
-        node.output[0]: a.t
-        for node in model.graph.node
-        if node.op_type == "Constant"
-        for a in node.attribute
-        if a.name == "value"
-    }
-    tensors = {t.name: t for t in model.graph.initializer} | constants
+    tensors = stored_tensors(model)
     return {k: t for k, t in tensors.items() if len(t.dims) == 1 and t.data_type in FLOATS}
 
 
