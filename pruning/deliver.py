@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, helper
 from safetensors.torch import save
 
 from pruning.data.dataset import Dataset
@@ -25,7 +25,7 @@ from pruning.objective import Objective
 from pruning.onnx import batchnorm
 from pruning.onnx.agree import compare
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.dtypes import values_of
+from pruning.onnx.dtypes import HALVES, values_of
 from pruning.onnx.network import Network
 from pruning.onnx.writeback import write_back
 from pruning.order import Order
@@ -43,7 +43,6 @@ from pruning.report import (
 )
 from pruning.report_page import render
 
-HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 LIMIT, HALF_LIMIT = 1e-4, 2e-2  # relative; half precision rounds the weights
 EXAMPLES_COMPARED = 64
 LARGE_DROP = 0.05

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, ValueInfoProto
 from torch import nn
 
 from pruning.analysis import Analysis, Layer, Port
@@ -16,7 +16,7 @@ from pruning.errors import OutOfMemory, PruningError, RejectedModel, first_line,
 from pruning.measure import Feeds
 from pruning.onnx.agree import Agreement, compare
 from pruning.onnx.convert import convert, inputs_of, stored_tensors
-from pruning.onnx.dtypes import FLOATS, name_of
+from pruning.onnx.dtypes import FLOATS, HALVES, name_of
 from pruning.onnx.network import Network
 from pruning.onnx.node import shown
 from pruning.onnx.vet import graphs_of, opset_of
@@ -253,8 +253,10 @@ def _warnings(model: ModelProto, ports: Sequence[Port], network: Network, size: 
     if _has_attention(model):
         yield "attention: its projections suit scattered zeros; patterns that remove whole filters leave them dense"
     if len(model.graph.output) > 1:
+        floats = [shown(o.name) for o in model.graph.output if o.type.tensor_type.elem_type in FLOATS]
+        labelled = floats[0] if floats else "none"
         yield (
-            f"{len(model.graph.output)} outputs: labels are for {model.graph.output[0].name!r} unless train.output "
+            f"{len(model.graph.output)} outputs: labels are for {labelled} unless train.output "
             "names another; the others are kept near the dense model's"
         )
     if any(None in port.example_shape for port in ports):
@@ -266,7 +268,7 @@ def _warnings(model: ModelProto, ports: Sequence[Port], network: Network, size: 
 
 def _about_weights(model: ModelProto, network: Network) -> Iterator[str]:
     stored = stored_tensors(model)
-    if any(t.data_type == TensorProto.FLOAT16 for t in stored.values()):
+    if any(t.data_type in HALVES for t in stored.values()):
         yield "half-precision weights are trained in single precision and delivered in half"
     trained = {source.tensor for source in network.sources.values()}
     fixed = {k: t for k, t in stored.items() if t.data_type in FLOATS and k not in trained and len(t.dims) > 1}

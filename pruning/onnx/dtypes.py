@@ -23,6 +23,7 @@ DTYPES = {
     TensorProto.BOOL: torch.bool,
 }
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+HALVES = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16})
 WIDENED = frozenset({TensorProto.UINT16, TensorProto.UINT32})  # torch has few operators for them
 
 
