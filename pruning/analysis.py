@@ -21,6 +21,12 @@ class Layer(Frozen):
     zeros_share: float = Field(description="Share of zeros before any pruning, 0 to 1.")
     patterns: tuple[str, ...] = Field(description="Sparsity patterns that it can take.")
     multiply_adds: int = Field(description="For one example.")
+    groups: int = Field(default=1, description="Of a grouped convolution; `in` of the shape is that of one group.")
+    readers: dict[str, int] = Field(
+        default={},
+        description="Layers that read its filters, and how many of their inputs each filter feeds; empty where filters "
+        "cannot be removed: they are added to others, or are the model's output.",
+    )
 
 
 class Port(Frozen):

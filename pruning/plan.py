@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pruning.frozen import Frozen
+from pruning.sparsity.block import Block
+from pruning.sparsity.channel import Channel
+from pruning.sparsity.column import Column
+from pruning.sparsity.filter import Filter
+from pruning.sparsity.kernel import Kernel
+from pruning.sparsity.n_m import NM
 from pruning.sparsity.unstructured import Unstructured
 
-Pattern = Unstructured
+Pattern = Annotated[
+    Unstructured | Filter | Channel | Column | Kernel | Block | NM, Field(discriminator="kind", description="The set.")
+]
+Method = Literal["direct", "progressive", "joint"]
+Rate = Annotated[float, Field(ge=1, le=1e6)]
 
 
 class Budget(Frozen):
     """How much may stay: exactly one of the fields."""
 
-    pruning_rate: float | None = Field(
+    pruning_rate: Rate | None = Field(
         default=None,
-        ge=1,
-        le=1e6,
         description="Weights before / weights kept (x-fold): 10 keeps a tenth.",
         examples=[10],
     )
     sparsity: float | None = Field(
         default=None, ge=0, lt=1, description="Share of the weights that become zero: 0.9 keeps a tenth."
+    )
+    multiply_adds_share: float | None = Field(
+        default=None, gt=0, le=1, description="Share of the dense model's multiply-adds that stays: 0.5 halves them."
+    )
+    bytes: int | None = Field(
+        default=None, ge=1, description="Largest size of the delivered pruned.onnx after gzip -9, in bytes."
+    )
+    max_accuracy_drop: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="How much of the metric may be lost, as a share: 0.005 is half a point of accuracy. The highest "
+        "rate that keeps it is searched for, each trial from the last.",
     )
 
     @model_validator(mode="after")
@@ -35,10 +56,32 @@ class Budget(Frozen):
             )
         return self
 
+    @property
+    def is_search(self) -> bool:
+        """Whether what may stay is found out while training."""
+        return self.max_accuracy_drop is not None
+
+    @property
+    def rate(self) -> float:
+        """What was there / what may stay, of weights or multiply-adds; 1 where it is not known yet."""
+        if self.sparsity is not None:
+            return 1 / (1 - self.sparsity)
+        if self.multiply_adds_share is not None:
+            return 1 / self.multiply_adds_share
+        return self.pruning_rate or 1.0
+
+    def at(self, rate: float) -> Budget:
+        """The same kind of budget at another rate; of weights where the budget names neither."""
+        if self.multiply_adds_share is not None:
+            return Budget(multiply_adds_share=1 / rate)
+        return Budget(pruning_rate=rate)
+
     def kept_of(self, total: int) -> int:
-        """Number of weights that may stay out of `total`, rounded down: the rate is never missed."""
+        """Number of weights (or multiply-adds) that may stay out of `total`, rounded down: the rate is never missed."""
         if self.pruning_rate is not None:
             return int(total / self.pruning_rate)
+        if self.multiply_adds_share is not None:
+            return int(round(total * self.multiply_adds_share, 6))
         return int(round(total * (1 - (self.sparsity or 0.0)), 6))
 
 
@@ -48,16 +91,21 @@ class LayerRule(Frozen):
     match: str = Field(min_length=1, description="Name of a layer or its weight; * and ? are wildcards.")
     exclude: bool = Field(default=False, description="Keep these layers dense.")
     sparsity: float | None = Field(default=None, ge=0, lt=1, description="Share of zeros in each of these layers.")
+    pattern: Pattern | None = Field(default=None, description="Pattern of these layers, instead of the plan's.")
+    rho: float | None = Field(default=None, gt=0, le=1e3, description="Penalty of these layers at the start.")
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> LayerRule:
-        if self.exclude == (self.sparsity is not None):
-            raise ValueError('give either "exclude": true or "sparsity"')
+    def _says_something(self) -> LayerRule:
+        asks = [name for name in ("sparsity", "pattern", "rho") if getattr(self, name) is not None]
+        if self.exclude == bool(asks):
+            raise ValueError('give either "exclude": true or some of "sparsity", "pattern", "rho"')
+        if isinstance(self.pattern, NM) and self.sparsity not in (None, 1 - self.pattern.n / self.pattern.m):
+            raise ValueError(f"{self.pattern.n} of {self.pattern.m} is a sparsity of {1 - self.pattern.n / self.pattern.m}")
         return self
 
 
 class Admm(Frozen):
-    """The recursion (direct ADMM): a round is a W-step, then one update of Z and U."""
+    """The recursion: a round is a W-step, then one update of Z and U."""
 
     rounds: int = Field(default=10, ge=1, le=1000, description="Updates of Z and U.")
     epochs_per_round: float = Field(
@@ -65,16 +113,112 @@ class Admm(Frozen):
     )
     rho: float = Field(default=3e-3, gt=0, le=1e3, description="Penalty at the start.")
     rho_growth: float = Field(default=1.3, ge=1, le=10, description="Factor on rho after each round.")
-    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Adam's learning rate in the W-step.")
+    balance: bool = Field(
+        default=False,
+        description="After each round, double rho where the primal residual is ten times the dual one, halve it in "
+        "the opposite case; on top of the growth.",
+    )
+    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Learning rate of the W-step in round 1.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="How the learning rate falls over the rounds, to 0 after the last."
+    )
+    regrow: bool = Field(
+        default=True,
+        description="Whether weights that a round before pruned may come back. false: masked ADMM, what is zero at "
+        "the start of a stage stays zero.",
+    )
 
 
 class Retrain(Frozen):
     """Masked retraining: pruned weights stay zero."""
 
     epochs: int = Field(default=5, ge=0, le=10_000, description="Passes over the training data after the hard prune.")
-    learning_rate: float = Field(
-        default=1e-3, gt=0, le=1, description="Adam's learning rate at the start; it falls to 0."
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Learning rate at the start; it falls to 0.")
+
+
+class Progressive(Frozen):
+    """Partial models at rising rates, each stage from the best of those before."""
+
+    rates: tuple[Rate, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Rates of the partial models, rising, without the goal itself, which comes last; null: from a "
+        "fifth of the way, in equal ratios.",
     )
+    pool: int = Field(
+        default=1,
+        ge=1,
+        le=10,
+        description="Partial models that are kept; the first so many are each made from the dense net, and each "
+        "next one from the best of them, which it replaces. The paper keeps 3; 1 is a chain.",
+    )
+
+
+class Search(Frozen):
+    """How far max_accuracy_drop looks, and how closely."""
+
+    first_rate: Rate = Field(default=4, description="First rate that is tried.")
+    factor: float = Field(default=2, gt=1, le=100, description="Ratio of each rate to the last, until the drop is too large.")
+    refinements: int = Field(
+        default=3, ge=0, le=20, description="Trials between the highest rate that keeps the goal and the lowest that does not."
+    )
+    highest_rate: Rate = Field(default=2000, description="Where the search ends in any case.")
+
+
+class Joint(Frozen):
+    """Neurons and filters are gated while connections are pruned; those whose gate closes are removed."""
+
+    units: float = Field(default=0.5, gt=0, le=1, description="Share of the filters and neurons that stays.")
+    gates: Literal["unit", "kernel"] = Field(
+        default="unit",
+        description="unit: a gate for each filter and each neuron; kernel: in convolutions one for each kernel.",
+    )
+    rho: float = Field(default=3e-2, gt=0, le=1e3, description="Penalty on the gates at the start; it grows as the other.")
+    learning_rate: float = Field(default=5e-3, gt=0, le=1, description="Learning rate of the gates.")
+
+
+Bits = Annotated[int, Field(ge=2, le=8)]
+
+
+class BitsRule(Frozen):
+    """Bits of the layers whose name matches; the last rule that matches a layer counts."""
+
+    match: str = Field(min_length=1, description="Name of a layer or its weight; * and ? are wildcards.")
+    bits: Bits = Field(description="2 to 8; b bits are 2^(b-1) magnitudes and a sign, zero is not one of them.")
+
+
+class Quantize(Frozen):
+    """After pruning: the weights that are left take few values, evenly spaced, q times 1 to 2^(b-1) with a sign."""
+
+    bits: Bits | None = Field(default=None, description="Of every layer that no rule names; null and no average: 4.")
+    average_bits: float | None = Field(
+        default=None, ge=2, le=8, description="Instead of bits: what a kept weight may take on the mean over all layers."
+    )
+    layers: tuple[BitsRule, ...] = Field(default=(), max_length=1000, description="Other bits for some layers.")
+    admm: Admm = Field(
+        default=Admm(rounds=8, epochs_per_round=0.5, rho=1e-2, rho_growth=1.5),
+        description="The rounds that bring the weights to the levels.",
+    )
+    retrain: Retrain = Field(
+        default=Retrain(epochs=2, learning_rate=5e-4),
+        description="Epochs after it, in which biases and the steps q are trained, the levels stay.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Quantize:
+        if self.bits is not None and self.average_bits is not None:
+            raise ValueError("give bits or average_bits, not both")
+        return self
+
+
+class Distill(Frozen):
+    """The dense model as a teacher, beside the targets."""
+
+    weight: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the loss that is the distance from what the dense model gives."
+    )
+    temperature: float = Field(default=4, gt=0, le=100, description="Of the softened class scores (Hinton et al. 2015).")
 
 
 class Train(Frozen):
@@ -86,11 +230,25 @@ class Train(Frozen):
         "model gives, also where there are labels; the only one without labels, besides mse for a regression net.",
     )
     output: str | None = Field(default=None, description="Output that the targets are for; null: the first.")
+    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="sgd is with Nesterov momentum of 0.9.")
+    weight_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="L2 penalty on the weights, besides ADMM's; with adam decoupled (AdamW)."
+    )
     batch_size: int | None = Field(
         default=None,
         ge=1,
         le=65_536,
         description="Examples in a training step; null: 128, fewer where an epoch would have less than 50 steps.",
+    )
+    augment: Literal["none", "shift", "crop_flip"] = Field(
+        default="none",
+        description="Of training images: shift moves them by up to a twelfth of their size, crop_flip by up to an "
+        "eighth and mirrors half of them; what comes in at the edge repeats it.",
+    )
+    precision: Literal["auto", "float32", "mixed"] = Field(
+        default="auto",
+        description="mixed: products in bfloat16, weights in float32; auto: mixed on CUDA, float32 on the CPU, where "
+        "few processors gain from it.",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="Fixes the order of the examples and the validation split."
@@ -109,20 +267,50 @@ class Train(Frozen):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes CUDA where it is there.")
 
 
-SETTINGS: dict[str, dict[str, type[Frozen]]] = {"direct": {"admm": Admm, "retrain": Retrain}}  # by method
+SETTINGS: dict[Method, dict[str, type[Frozen]]] = {  # by method
+    "direct": {"admm": Admm, "retrain": Retrain},
+    "progressive": {"admm": Admm, "retrain": Retrain, "progressive": Progressive, "search": Search},
+    "joint": {"admm": Admm, "retrain": Retrain, "joint": Joint},
+}
 
 
 class Plan(Frozen):
     """A whole pruning job; {"budget": {"pruning_rate": 10}} is enough."""
 
-    method: Literal["direct"] = "direct"
-    pattern: Pattern = Pattern()
+    method: Method = Field(
+        default="direct",
+        description="direct: one ADMM run to the goal; progressive: partial models at rising rates, the way to high "
+        "rates and the only one to max_accuracy_drop, for which it is the default; joint: connections and neurons.",
+    )
+    pattern: Pattern = Unstructured()
     budget: Budget
-    allocation: Literal["global", "uniform"] = Field(
+    allocation: Literal["global", "uniform", "lamp", "erk"] = Field(
         default="global",
-        description="global: the largest weights of the whole net stay; uniform: the same share in each layer.",
+        description="global: the largest weights of the whole net stay; uniform: the same share in each layer; lamp: "
+        "the largest by their share in what their layer would keep; erk: more of small layers, by their shape.",
     )
     layers: tuple[LayerRule, ...] = Field(default=(), max_length=1000)
     admm: Admm = Admm()
     retrain: Retrain = Retrain()
+    progressive: Progressive = Progressive()
+    search: Search = Search()
+    joint: Joint = Joint()
+    quantize: Quantize | None = None
+    distill: Distill = Distill()
     train: Train = Train()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _search_is_progressive(cls, given: Any) -> Any:
+        """The method that a budget needs, where none is named."""
+        budget = given.get("budget") if isinstance(given, dict) else None
+        wanted = budget.get("max_accuracy_drop") if isinstance(budget, dict) else getattr(budget, "max_accuracy_drop", None)
+        return {**given, "method": "progressive"} if wanted is not None and "method" not in given else given
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Plan:
+        if self.budget.is_search and self.method != "progressive":
+            raise ValueError(f'max_accuracy_drop is a search over rates: use "method": "progressive", not {self.method}')
+        if self.method == "joint" and self.pattern.kind != "unstructured":
+            raise ValueError("joint prunes single weights and whole units: its pattern is unstructured")
+        return self
