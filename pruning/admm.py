@@ -21,16 +21,20 @@ Projection = Callable[[Weights], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class State:
-    """Z is in the set, U is the scaled dual (y / rho); both have W's keys and shapes."""
+    """Z is in the set, U is the scaled dual (y / rho), rho the penalty; all have W's keys.
+
+    free: keys of which the last projection took nothing. They feel no penalty: it would hold W where it is.
+    """
 
     Z: Weights
     U: Weights
-    rho: float
+    rho: Mapping[str, float]
+    free: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """primal = ||W - Z||, dual = rho ||Z - Z_prev||, both Frobenius over all layers.
+    """primal = ||W - Z||, dual = ||rho (Z - Z_prev)||, both Frobenius over all layers.
 
     relative = ||W - Z|| / ||W||: how much a hard prune would take away.
     """
@@ -40,9 +44,11 @@ class Residuals:
     relative: float
 
 
-def init(W: Weights, project: Projection, rho: float) -> State:
+@torch.no_grad()
+def init(W: Weights, project: Projection, rho: Mapping[str, float]) -> State:
     """Start at Z = the projection of W (not at W: the first W-step would feel no pull), U = 0."""
-    return State(project(W), {k: torch.zeros_like(w) for k, w in W.items()}, rho)
+    Z = project(W)
+    return State(Z, {k: torch.zeros_like(w) for k, w in W.items()}, rho, _untouched(Z, W))
 
 
 @torch.no_grad()
@@ -51,13 +57,14 @@ def step(s: State, W: Weights, project: Projection) -> tuple[State, Residuals]:
 
     Raises: Diverged: W or U is not finite.
     """
-    Z = project({k: W[k] + s.U[k] for k in W})
-    U = {k: s.U[k] + W[k] - Z[k] for k in W}
+    V = {k: W[k] + s.U[k] for k in W}
+    Z = project(V)
+    U = {k: V[k] - Z[k] for k in W}
     primal = _norm({k: W[k] - Z[k] for k in W})
-    dual = s.rho * _norm({k: Z[k] - s.Z[k] for k in W})
+    dual = _norm({k: s.rho[k] * (Z[k] - s.Z[k]) for k in W})
     if not _finite(primal, dual):
         raise Diverged
-    return State(Z, U, s.rho), Residuals(primal, dual, primal / max(_norm(W), 1e-12))
+    return State(Z, U, s.rho, _untouched(Z, V)), Residuals(primal, dual, primal / max(_norm(W), 1e-12))
 
 
 def has_converged(residuals: Residuals, first: float) -> bool:
@@ -71,21 +78,34 @@ def has_converged(residuals: Residuals, first: float) -> bool:
 
 
 def grow(s: State, factor: float) -> State:
-    """Raise rho; U = y / rho, so it shrinks by the factor that rho grows by (Boyd et al. 2011, 3.4.1).
+    """Change rho; U = y / rho, so it shrinks by the factor that rho grows by (Boyd et al. 2011, 3.4.1).
 
     Raises: Diverged: rho leaves float32.
     """
-    if not s.rho * factor < LARGEST_RHO:
+    rho = {k: value * factor for k, value in s.rho.items()}
+    if not all(value < LARGEST_RHO for value in rho.values()):
         raise Diverged
-    return replace(s, rho=s.rho * factor, U={k: u / factor for k, u in s.U.items()})
+    return replace(s, rho=rho, U={k: u / factor for k, u in s.U.items()})
+
+
+def rebalance(s: State, residuals: Residuals, mu: float = 10.0, tau: float = 2.0) -> State:
+    """Residual balancing: rho by tau where one residual is mu times the other (Boyd et al. 2011, 3.4.1)."""
+    if residuals.primal > mu * residuals.dual:
+        return grow(s, tau)
+    return grow(s, 1 / tau) if residuals.dual > mu * residuals.primal else s
 
 
 @torch.no_grad()
 def add_penalty_gradient(s: State, W: Mapping[str, torch.nn.Parameter]) -> None:
     """Add the gradient of rho/2 ||W - Z + U||_F^2 to W's: the W-step's own term, seen by the optimizer."""
     for k, w in W.items():
-        if w.grad is not None:
-            w.grad.add_(w, alpha=s.rho).sub_(s.Z[k], alpha=s.rho).add_(s.U[k], alpha=s.rho)
+        if w.grad is not None and k not in s.free:
+            rho = s.rho[k]
+            w.grad.add_(w, alpha=rho).sub_(s.Z[k], alpha=rho).add_(s.U[k], alpha=rho)
+
+
+def _untouched(Z: Weights, V: Weights) -> frozenset[str]:
+    return frozenset(k for k in Z if torch.equal(Z[k], V[k]))
 
 
 def _norm(W: Weights) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pruning.data.augment import AUGMENTATIONS
 from pruning.data.dataset import Index, Split
 
 PIECE = 4096
@@ -47,6 +48,7 @@ class Batches:
     seed: int
     device: torch.device
     kept: Kept | None = None
+    augment: str = "none"
 
     @classmethod
     def of(cls, split: Split, size: int | None, seed: int, device: torch.device, memory: float = math.inf) -> "Batches":
@@ -63,15 +65,25 @@ class Batches:
         return len(self) // self.size
 
     def at(self, step: int) -> Batch:
-        """The batch of a training step, counted from 0 over all epochs."""
+        """The batch of a training step, counted from 0 over all epochs; its images changed as `augment` says."""
         epoch, place = divmod(step, self.steps)
         if getattr(self, "_epoch", None) != epoch:
             self._order, self._epoch = np.random.default_rng((self.seed, epoch)).permutation(len(self)), epoch
-        return self._take(self._order[place * self.size : (place + 1) * self.size])
+        x, y = self._take(self._order[place * self.size : (place + 1) * self.size])
+        if self.augment == "none":
+            return x, y
+        return {name: self._changed(v, step) if v.dim() == 4 else v for name, v in x.items()}, y
 
     def in_order(self, size: int) -> Iterator[Batch]:
         """All examples once."""
         return (self._take(slice(i, min(i + size, len(self)))) for i in range(0, len(self), size))
+
+    def _changed(self, x: Tensor, step: int) -> Tensor:
+        """Every input in the same way."""
+        rng, change = np.random.default_rng((self.seed, step, 1)), AUGMENTATIONS[self.augment]
+        if self.split.preprocess.layout == "nhwc":
+            return change(x.permute(0, 3, 1, 2), rng).permute(0, 2, 3, 1)
+        return change(x, rng)
 
     def _take(self, index: Index) -> Batch:
         if self.kept is None:

@@ -10,7 +10,6 @@ from pruning.fit import Goal
 from pruning.onnx.network import Gives
 
 TINY = 1e-12
-TEMPERATURE = 4.0  # of distillation (Hinton et al. 2015)
 
 
 def cross_entropy(output: Tensor, y: Tensor, ending: Gives, goal: Goal) -> Tensor:
@@ -36,25 +35,29 @@ LOSSES = {"cross_entropy": cross_entropy, "binary_cross_entropy": binary_cross_e
 
 
 def distance(
-    outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor], endings: Mapping[str, Gives], goal: Goal
+    outputs: Mapping[str, Tensor],
+    taught: Mapping[str, Tensor],
+    endings: Mapping[str, Gives],
+    goal: Goal,
+    temperature: float,
 ) -> Tensor:
     """From what the dense model gives, summed over the outputs that are taught.
 
-    KL divergence at a temperature for rows of class scores; for all else the mean squared error, relative to the mean
+    KL divergence at a temperature for rows of class scores (Hinton et al. 2015); for all else the mean squared error, relative to the mean
     square of the dense model's deviations from its mean, so that outputs of any scale weigh the same.
     """
     learned = [k for k, output in taught.items() if output.is_floating_point()]
-    return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal) for k in learned]).sum()
+    return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal, temperature) for k in learned]).sum()
 
 
-def _one_distance(output: Tensor, taught: Tensor, ending: Gives, goal: Goal) -> Tensor:
+def _one_distance(output: Tensor, taught: Tensor, ending: Gives, goal: Goal, temperature: float) -> Tensor:
     if sum(n > 1 for n in output.shape[1:]) == 1:  # one row of scores, whatever axes of length 1 are beside it
         output, taught = output.flatten(1), taught.flatten(1)
     if goal.loss == "mse" or ending == "sigmoid" or output.dim() != 2 or output.shape[1] < 2:
         variance = taught.var(dim=0, correction=0).mean()
         return F.mse_loss(output, taught) / (variance + 1e-6 * taught.square().mean() + TINY)
-    student, teacher = (F.log_softmax(_log_scores(z, ending) / TEMPERATURE, 1) for z in (output, taught))
-    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * TEMPERATURE**2
+    student, teacher = (F.log_softmax(_log_scores(z, ending) / temperature, 1) for z in (output, taught))
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
 def _log_scores(output: Tensor, ending: Gives) -> Tensor:

@@ -13,38 +13,47 @@ from pruning.fit import Goal
 from pruning.losses import LOSSES, distance
 from pruning.metrics import METRICS
 from pruning.onnx.network import Network
+from pruning.plan import Distill
 
 EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A goal for a network. teacher: the dense network, where it says what is right for any output."""
+    """A goal for a network.
+
+    teacher: the dense network, where it says what is right for any output. distill: its share in the loss of the
+    goal's output. mixed: products in bfloat16 while training.
+    """
 
     goal: Goal
     teacher: Network | None
+    distill: Distill = Distill()
+    mixed: bool = False
 
     @classmethod
-    def of(cls, goal: Goal, network: Network) -> "Objective":
+    def of(cls, goal: Goal, network: Network, distill: Distill = Distill(), mixed: bool = False) -> "Objective":
         """The network is still the dense one, and on its device: the teacher is a copy."""
         teacher = None
-        if goal.loss == "distill" or not goal.has_targets or len(network.outputs) > 1:
+        if goal.loss == "distill" or distill.weight or not goal.has_targets or len(network.outputs) > 1:
             teacher = copy.deepcopy(network)
             teacher.module.eval().requires_grad_(False)
-        return cls(goal, teacher)
+        return cls(goal, teacher, distill, mixed)
 
     def loss(self, network: Network, x: Mapping[str, Tensor], y: Tensor | None) -> Tensor:
         """Of a batch, in the network's present mode; not finite where the network is not.
 
         Outputs that no targets are for are kept near the dense network's.
         """
-        outputs, name = network(x), self.goal.output
-        taught = self.teacher(x) if self.teacher is not None else {}
+        name, share = self.goal.output, self.distill.weight
+        outputs, taught = self._given(network, x), {} if self.teacher is None else self._given(self.teacher, x)
         if y is None or self.goal.loss == "distill":
-            return distance(outputs, taught, network.gives, self.goal)
+            return self._distance(network, outputs, taught)
         loss = LOSSES[self.goal.loss](outputs[name], y, network.gives[name], self.goal)
+        if share:
+            loss = (1 - share) * loss + share * self._distance(network, outputs, {name: taught[name]})
         others = {k: v for k, v in taught.items() if k != name and v.is_floating_point()}
-        return loss + distance(outputs, others, network.gives, self.goal) if others else loss
+        return loss + self._distance(network, outputs, others) if others else loss
 
     def measure(self, network: Network, split: Batches) -> float:
         """The goal's metric on all examples, in evaluation mode."""
@@ -59,6 +68,15 @@ class Objective:
     def score(self, value: float) -> float:
         """A value of the metric as a number of which more is better."""
         return value if METRICS[self.goal.metric].is_score else -value
+
+    def _given(self, network: Network, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        device = next(iter(x.values())).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.mixed):
+            outputs = network(x)
+        return {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in outputs.items()}
+
+    def _distance(self, network: Network, outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> Tensor:
+        return distance(outputs, taught, network.gives, self.goal, self.distill.temperature)
 
     def _count(self, network: Network, x: Mapping[str, Tensor], y: Tensor | None) -> np.ndarray:
         name = self.goal.output

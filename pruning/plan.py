@@ -100,7 +100,9 @@ class LayerRule(Frozen):
         if self.exclude == bool(asks):
             raise ValueError('give either "exclude": true or some of "sparsity", "pattern", "rho"')
         if isinstance(self.pattern, NM) and self.sparsity not in (None, 1 - self.pattern.n / self.pattern.m):
-            raise ValueError(f"{self.pattern.n} of {self.pattern.m} is a sparsity of {1 - self.pattern.n / self.pattern.m}")
+            raise ValueError(
+                f"{self.pattern.n} of {self.pattern.m} is a sparsity of {1 - self.pattern.n / self.pattern.m}"
+            )
         return self
 
 
@@ -159,9 +161,14 @@ class Search(Frozen):
     """How far max_accuracy_drop looks, and how closely."""
 
     first_rate: Rate = Field(default=4, description="First rate that is tried.")
-    factor: float = Field(default=2, gt=1, le=100, description="Ratio of each rate to the last, until the drop is too large.")
+    factor: float = Field(
+        default=2, gt=1, le=100, description="Ratio of each rate to the last, until the drop is too large."
+    )
     refinements: int = Field(
-        default=3, ge=0, le=20, description="Trials between the highest rate that keeps the goal and the lowest that does not."
+        default=3,
+        ge=0,
+        le=20,
+        description="Trials between the highest rate that keeps the goal and the lowest that does not.",
     )
     highest_rate: Rate = Field(default=2000, description="Where the search ends in any case.")
 
@@ -174,7 +181,9 @@ class Joint(Frozen):
         default="unit",
         description="unit: a gate for each filter and each neuron; kernel: in convolutions one for each kernel.",
     )
-    rho: float = Field(default=3e-2, gt=0, le=1e3, description="Penalty on the gates at the start; it grows as the other.")
+    rho: float = Field(
+        default=3e-2, gt=0, le=1e3, description="Penalty on the gates at the start; it grows as the other."
+    )
     learning_rate: float = Field(default=5e-3, gt=0, le=1, description="Learning rate of the gates.")
 
 
@@ -193,7 +202,10 @@ class Quantize(Frozen):
 
     bits: Bits | None = Field(default=None, description="Of every layer that no rule names; null and no average: 4.")
     average_bits: float | None = Field(
-        default=None, ge=2, le=8, description="Instead of bits: what a kept weight may take on the mean over all layers."
+        default=None,
+        ge=2,
+        le=8,
+        description="Instead of bits: what a kept weight may take on the mean over all layers.",
     )
     layers: tuple[BitsRule, ...] = Field(default=(), max_length=1000, description="Other bits for some layers.")
     admm: Admm = Field(
@@ -218,7 +230,9 @@ class Distill(Frozen):
     weight: float = Field(
         default=0.0, ge=0, le=1, description="Share of the loss that is the distance from what the dense model gives."
     )
-    temperature: float = Field(default=4, gt=0, le=100, description="Of the softened class scores (Hinton et al. 2015).")
+    temperature: float = Field(
+        default=4, gt=0, le=100, description="Of the softened class scores (Hinton et al. 2015)."
+    )
 
 
 class Train(Frozen):
@@ -304,13 +318,17 @@ class Plan(Frozen):
     def _search_is_progressive(cls, given: Any) -> Any:
         """The method that a budget needs, where none is named."""
         budget = given.get("budget") if isinstance(given, dict) else None
-        wanted = budget.get("max_accuracy_drop") if isinstance(budget, dict) else getattr(budget, "max_accuracy_drop", None)
+        wanted = (
+            budget.get("max_accuracy_drop") if isinstance(budget, dict) else getattr(budget, "max_accuracy_drop", None)
+        )
         return {**given, "method": "progressive"} if wanted is not None and "method" not in given else given
 
     @model_validator(mode="after")
     def _fits_together(self) -> Plan:
         if self.budget.is_search and self.method != "progressive":
-            raise ValueError(f'max_accuracy_drop is a search over rates: use "method": "progressive", not {self.method}')
+            raise ValueError(
+                f'max_accuracy_drop is a search over rates: use "method": "progressive", not {self.method}'
+            )
         if self.method == "joint" and self.pattern.kind != "unstructured":
             raise ValueError("joint prunes single weights and whole units: its pattern is unstructured")
         return self

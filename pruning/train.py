@@ -1,7 +1,8 @@
-"""Training steps: the W-step of ADMM and masked retraining are this loop with a different gradient hook."""
+"""Training steps: the W-step of ADMM and masked retraining are this loop with different hooks."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,43 +11,76 @@ from pruning.batches import Batches
 from pruning.errors import Diverged
 from pruning.objective import Objective
 from pruning.onnx.network import Network
+from pruning.plan import Train
+
+STEPS_BETWEEN_LOOKS = 50  # at whether the loss is finite: each waits for the device
+MOMENTUM = 0.9
+Hook = Callable[[], None]
+
+
+def nothing() -> None:
+    """The hook that does nothing."""
 
 
 @dataclass
 class Trainer:
-    """A network, its data and Adam; `step` counts the training steps since the job began."""
+    """A network, its data and an optimizer; `step` counts the training steps since the job began."""
 
     network: Network
     batches: Batches
     objective: Objective
-    optimizer: torch.optim.Adam
+    settings: Train
     tick: Callable[[int], None]
     step: int = 0
+    optimizer: torch.optim.Optimizer = field(init=False)
 
-    def train(self, steps: int, rate: Callable[[float], float], on_gradient: Callable[[], None]) -> float:
+    def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self, replaced: Mapping[str, Iterable[nn.Parameter]] | None = None, scale: float = 1.0) -> None:
+        """A new optimizer, without memory of what was before.
+
+        Args: replaced: what is trained instead of some of the network's parameters, by their names;
+        scale: of the learning rate of what is in their place beyond the first of each.
+        """
+        replaced = {k: list(v) for k, v in (replaced or {}).items()}
+        own = [p for k, p in self.network.module.named_parameters() if k not in replaced]
+        first = [v[0] for v in replaced.values()]
+        more = [p for v in replaced.values() for p in v[1:]]
+        decay = self.settings.weight_decay
+        decayed, others = [p for p in own + first if p.dim() > 1], [p for p in own + first if p.dim() <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": decay, "scale": 1.0},
+            {"params": others, "weight_decay": 0.0, "scale": 1.0},
+            {"params": more, "weight_decay": 0.0, "scale": scale},
+        ]
+        self.optimizer = _optimizer(self.settings, [group for group in groups if group["params"]])
+
+    def train(self, steps: int, rate: Callable[[float], float], on_gradient: Hook, after_step: Hook = nothing) -> float:
         """Train on; returns the mean loss.
 
         Args: rate: learning rate by the share of these steps that is done, 0 to 1;
-        on_gradient: called between the backward pass and Adam.
+        on_gradient: called between the backward pass and the optimizer.
         Raises: Diverged: the loss is not finite; what tick raises.
         """
         total = torch.zeros((), device=self.batches.device)
         self.network.module.train()
         for i in range(steps):
             for group in self.optimizer.param_groups:
-                group["lr"] = rate(i / steps)
+                group["lr"] = rate(i / steps) * group["scale"]
             total += self._one(on_gradient)
+            after_step()
             self.step += 1
             self.tick(self.step)
-        mean = float(total) / steps
-        if not abs(mean) < float("inf"):
-            raise Diverged
-        return mean
+            if i % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1 or i == steps - 1:
+                _check(total)
+        return float(total) / steps
 
-    def _one(self, on_gradient: Callable[[], None]) -> Tensor:
+    def _one(self, on_gradient: Hook) -> Tensor:
         x, y = self.batches.at(self.step)
         loss = self.objective.loss(self.network, x, y)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.module.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)  # what it trains may stand beside the network
         loss.backward()
         on_gradient()
         self.optimizer.step()
@@ -54,7 +88,7 @@ class Trainer:
 
 
 def mask_gradients(network: Network, masks: Mapping[str, Tensor], bias_masks: Mapping[str, Tensor]) -> None:
-    """Zero the gradients of frozen weights and biases; with moments at 0 Adam leaves them exactly at 0."""
+    """Zero the gradients of frozen weights and biases; with moments at 0 the optimizer leaves them exactly at 0."""
     W, biases = network.W(), network.b()
     for k, mask in masks.items():
         _mask(W[k], mask)
@@ -65,3 +99,15 @@ def mask_gradients(network: Network, masks: Mapping[str, Tensor], bias_masks: Ma
 def _mask(parameter: nn.Parameter, mask: Tensor) -> None:
     if parameter.grad is not None:
         parameter.grad.mul_(mask)
+
+
+def _check(total: Tensor) -> None:
+    if not bool(total.isfinite()):
+        raise Diverged
+
+
+def _optimizer(settings: Train, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=1e-3, momentum=MOMENTUM, nesterov=True)
+    kind = torch.optim.AdamW if settings.weight_decay else torch.optim.Adam
+    return kind(groups, lr=1e-3)

@@ -1,6 +1,6 @@
 """What every method is given and what it yields."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -8,79 +8,122 @@ import torch
 from torch import Tensor
 
 from pruning.batches import Batches
-from pruning.budgets import Allowance
 from pruning.objective import Objective
+from pruning.onnx.batchnorm import clear_dead
 from pruning.onnx.network import Network
-from pruning.plan import Plan
-from pruning.sparsity.unstructured import Unstructured
+from pruning.plan import Budget, Plan
+from pruning.sets import Sets
+from pruning.train import Trainer
+
+Phase = Literal["admm", "prune", "retrain", "quantize"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A network, its data and the budget, on one device. tick(step) is called after every training step."""
+    """A network, its data and the plan, on one device.
+
+    floor: least score that a search may end at; None where the budget is not a search.
+    """
 
     network: Network
     train: Batches
     val: Batches
     plan: Plan
-    allowance: Allowance
     objective: Objective
-    tick: Callable[[int], None]
+    trainer: Trainer
+    floor: float | None = None
 
-    @torch.no_grad()
-    def project(self, V: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The nearest point to V that keeps the budget; V and the result have the shapes of the weights.
-
-        Raises: Diverged: V holds a NaN.
-        """
-        pattern: Unstructured = self.plan.pattern
-        kept = self.allowance.allocate(V)
-        return {k: pattern.project(V[k], kept[k]) for k in V}
+    def sets(self, budget: Budget) -> Sets:
+        """What the plan allows each layer under another budget than its own."""
+        return Sets.of(self.plan.model_copy(update={"budget": budget}), tuple(self.network.layers.values()))
 
     def measure(self) -> float:
         """The metric of the network as it is, on the validation split."""
         return self.objective.measure(self.network, self.val)
 
-    @property
-    def steps_per_round(self) -> int:
-        """Training steps in one W-step."""
-        return max(1, round(self.plan.admm.epochs_per_round * self.train.steps))
+    def score(self) -> float:
+        """The same as a number of which more is better."""
+        return self.objective.score(self.measure())
 
-    @property
-    def total_steps(self) -> int:
-        """Training steps in the whole job."""
-        return self.plan.admm.rounds * self.steps_per_round + self.plan.retrain.epochs * self.train.steps
+    def steps_of(self, epochs: float) -> int:
+        """Training steps in so many epochs."""
+        return max(1, round(epochs * self.train.steps))
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of all that the network holds."""
+        return {k: v.clone() for k, v in self.network.module.state_dict().items()}
+
+    def masks(self) -> dict[str, Tensor]:
+        """Where the weights are not zero, by layer."""
+        return {k: w.detach() != 0 for k, w in self.network.W().items()}
+
+    @torch.no_grad()
+    def bury(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Biases of filters and neurons without weights go to 0, so that these can be removed; where others are."""
+        biases = self.network.b()
+        alive = {k: masks[k].flatten(1).any(1).reshape(bias.shape) for k, bias in biases.items()}
+        for k, bias in biases.items():
+            bias.mul_(alive[k])
+        clear_dead(self.network, alive)
+        return alive
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a method needs to go on elsewhere, after `done` rounds of a phase.
+    """All that a method needs to go on elsewhere, after `done` rounds of a phase of a stage, counted from 0.
 
-    numbers: step (training steps so far), seconds (of the job so far, set by the pipeline), and of the last ADMM
-    round primal, dual, relative and rounds (its number).
+    numbers: step (training steps so far), seconds and shown (of the job so far, rounds told to the listener, both set
+    by the pipeline), and of the last ADMM round primal, dual, relative and rounds (its number).
     """
 
-    phase: Literal["admm", "retrain"]
+    phase: Phase
     done: int
     is_last: bool
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, float]
+    stage: int = 0
+
+
+@dataclass(frozen=True)
+class Began:
+    """Rounds of this phase follow."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that the user should know went another way than planned."""
+
+    text: str
 
 
 @dataclass(frozen=True)
 class Round:
-    """A round that has ended; is_last: no other of its phase follows.
+    """A round that has ended; is_last: no other of its phase and stage follows.
 
     values: loss, accuracy (of W, by the objective's metric), accuracy_pruned (of its projection), primal, dual,
-    relative, rho: those that apply.
+    relative, rho, pruning_rate (of the stage): those that apply.
     checkpoint: made only when it is called for.
     """
 
-    phase: Literal["admm", "retrain"]
+    phase: Phase
     number: int
     is_last: bool
     values: Mapping[str, float]
     checkpoint: Callable[[], Checkpoint] = field(repr=False)
+
+
+Event = Began | Warned | Round
+Events = Generator[Event, None, None]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a method keeps beside its present stage; goes into every checkpoint."""
+
+    tensors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 def pack(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:

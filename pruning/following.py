@@ -1,0 +1,67 @@
+"""What a listener is told of a job's training."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pruning.errors import Cancelled
+from pruning.listener import Listener, Metric
+from pruning.methods.course import course, total_steps
+from pruning.methods.problem import Began, Checkpoint, Problem, Round, Warned
+from pruning.plan import Plan
+from pruning.report import Convergence
+
+TRAINING = (0.05, 0.9)  # progress at which training begins and ends
+EPOCHS_BETWEEN_CHECKPOINTS = 2
+
+
+def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Convergence:
+    """Train, and tell the listener; returns how ADMM ended, of the last stage. started: by time.monotonic()."""
+    ending: Mapping[str, float] = resume.numbers if resume else {"rounds": 0}
+    shown = int(resume.numbers["shown"]) if resume else 0
+    for event in course(problem, resume):
+        match event:
+            case Began(phase):
+                listener.phase(phase, progress_at(total_steps(problem.plan, problem.train.steps), problem.trainer.step))
+            case Warned(text):
+                listener.warning(text)
+            case Round(phase, number, is_last, values):
+                shown += 1
+                ending = ending if phase == "retrain" else {**values, "rounds": number}
+                listener.metric(Metric(shown, phase, number, values, problem.objective.goal.metric))
+                if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
+                    listener.checkpoint(lambda e=event, n=shown: _timed(e.checkpoint(), started, n))
+    return _convergence(problem.plan, ending)
+
+
+def _timed(checkpoint: Checkpoint, started: float, shown: int) -> Checkpoint:
+    """With the seconds that the job has taken so far, over all attempts, and the rounds that were told."""
+    return replace(checkpoint, numbers={**checkpoint.numbers, "seconds": time.monotonic() - started, "shown": shown})
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Turns training steps, of so many in all, into progress, and a wish to stop into Cancelled."""
+
+    listener: Listener
+    total: int
+
+    def __call__(self, step: int) -> None:
+        self.listener.progress(progress_at(self.total, step))
+        if self.listener.should_stop():
+            raise Cancelled
+
+
+def progress_at(total: int, steps: float) -> float:
+    """Share of the job that is done after so many training steps."""
+    begin, end = TRAINING
+    return begin + (end - begin) * min(steps / max(total, 1), 1.0)
+
+
+def _convergence(plan: Plan, ending: Mapping[str, float]) -> Convergence:
+    """Args: ending: values of the last ADMM round, and its number as `rounds`."""
+    rounds, most = int(ending["rounds"]), (plan.quantize.admm if plan.quantize else plan.admm).rounds
+    what = "the rounding to levels changed" if plan.quantize else "the hard prune took away"
+    how = f"converged after {rounds} of" if rounds < most else "ran through all"
+    ended = f"{how} {most} rounds; {what} {ending['relative']:.1%} of the weights' norm"
+    return Convergence(rounds=rounds, primal=ending["primal"], dual=ending["dual"], ended=ended)

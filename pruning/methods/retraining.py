@@ -1,0 +1,98 @@
+"""Masked retraining: what is zero stays zero; the network ends as its best epoch on the validation split.
+
+Source: Ye et al. 2018, 2.3.
+"""
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from pruning.errors import Diverged
+from pruning.methods.problem import Began, Checkpoint, Event, Memory, Problem, Round, Warned, pack, unpack
+from pruning.methods.rounds import ENDING, LOWERED, Training
+from pruning.plan import Retrain
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """Epochs after a hard prune. ending: how ADMM ended, kept in checkpoints for the report."""
+
+    problem: Problem
+    settings: Retrain
+    training: Training
+    ending: Mapping[str, float]
+    stage: int = 0
+    told: Mapping[str, float] = field(default_factory=dict)
+    memory: Memory = Memory()
+
+    def run(self, resume: Checkpoint | None) -> Generator[Event, None, float]:
+        """Returns the score of the network, which is that of the best epoch; among equals the latest.
+
+        Raises: Diverged: it diverged once more after the learning rate was lowered.
+        """
+        problem, lowered = self.problem, 1.0
+        self.training.begin()
+        if resume is not None:
+            self.training.load(resume)
+            lowered, best = resume.numbers["lowered"], _Best.held(resume)
+        else:
+            best = _Best(problem.state(), problem.score())
+        if resume is None or not resume.is_last:
+            yield Began("retrain")
+        for number in range((resume.done if resume else 0) + 1, self.settings.epochs + 1):
+            put_back = self.training.copied()
+            try:
+                loss = self._epoch(number, lowered)
+            except Diverged:
+                if lowered < 1:
+                    raise
+                put_back()
+                lowered = LOWERED
+                yield Warned(f"epoch {number} of retraining diverged; it is done again with a tenth of the rate")
+                loss = self._epoch(number, lowered)
+            accuracy = problem.measure()
+            best.offer(problem, problem.objective.score(accuracy))
+            values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy, **self.told}
+            is_last = number == self.settings.epochs
+            yield Round("retrain", number, is_last, values, _Kept(self, best, number, is_last, lowered))
+        problem.network.module.load_state_dict(best.state)
+        return best.score
+
+    def _epoch(self, number: int, lowered: float) -> float:
+        def rate(share: float) -> float:
+            done = (number - 1 + share) / self.settings.epochs
+            return lowered * self.settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+        return self.training.steps(self.problem.train.steps, rate)
+
+
+@dataclass
+class _Best:
+    state: Mapping[str, Tensor]
+    score: float
+
+    @classmethod
+    def held(cls, resume: Checkpoint) -> "_Best":
+        return cls(unpack(resume.tensors, "best"), resume.numbers["best"])
+
+    def offer(self, problem: Problem, score: float) -> None:
+        if score >= self.score:
+            self.state, self.score = problem.state(), score
+
+
+@dataclass(frozen=True)
+class _Kept:
+    retraining: Retraining
+    best: _Best
+    done: int
+    is_last: bool
+    lowered: float
+
+    def __call__(self) -> Checkpoint:
+        own = self.retraining
+        tensors = pack({**own.training.kept(), "best": self.best.state, **own.memory.tensors})
+        numbers = {k: own.ending[k] for k in ENDING} | {"best": self.best.score, "lowered": self.lowered}
+        numbers |= {**own.memory.numbers, "step": own.training.trainer.step}
+        return Checkpoint("retrain", self.done, self.is_last, tensors, numbers, own.stage)

@@ -1,0 +1,71 @@
+"""The highest rate that loses no more than the user allows, found on the validation split.
+
+Progressive pruning is the search: every trial starts from the partial model of the highest rate that was good enough.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pruning.methods.problem import Checkpoint, Events, Memory, Problem, unpack
+from pruning.methods.stage import Stage
+from pruning.plan import Plan, Search
+
+CLOSE = 1.02  # two rates of a smaller ratio are one
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A rate and the score that it reached."""
+
+    rate: float
+    score: float
+
+
+def search(problem: Problem, resume: Checkpoint | None = None) -> Events:
+    """Rates in equal ratios until one falls below the floor, then between the last two; ends at the best.
+
+    Where not even the first trials are good enough, the network ends dense. Raises: Diverged.
+    """
+    floor = problem.floor
+    assert floor is not None  # the budget is a search
+    trials, state = _held(resume) or ([], problem.state())
+    while (rate := next_rate(problem.plan.search, trials, floor)) is not None:
+        problem.network.module.load_state_dict(state)
+        memory = Memory({"partial": state}, _numbers(trials))
+        score = yield from Stage(problem, problem.plan.budget.at(rate), len(trials), memory).run(resume)
+        resume = None
+        trials = [*trials, Trial(rate, score)]
+        state = problem.state() if score >= floor else state
+    problem.network.module.load_state_dict(state)
+
+
+def stages(plan: Plan) -> int:
+    """How many stages there are at most."""
+    rising = math.ceil(math.log(plan.search.highest_rate / plan.search.first_rate, plan.search.factor)) + 1
+    return max(rising, 1) + plan.search.refinements
+
+
+def next_rate(settings: Search, trials: Sequence[Trial], floor: float) -> float | None:
+    """What to try after these trials; None: nothing more."""
+    good = max((t.rate for t in trials if t.score >= floor), default=1.0)
+    bad = min((t.rate for t in trials if t.score < floor and t.rate > good), default=None)
+    if bad is None:
+        rate = min(settings.first_rate if not trials else good * settings.factor, settings.highest_rate)
+        return rate if rate > good else None
+    refined = len(trials) - 1 - next(i for i, t in enumerate(trials) if t.score < floor)
+    return math.sqrt(good * bad) if refined < settings.refinements and bad > CLOSE * good else None
+
+
+def _numbers(trials: Sequence[Trial]) -> dict[str, float]:
+    return {f"trial.{i}.{k}": v for i, t in enumerate(trials) for k, v in vars(t).items()}
+
+
+def _held(resume: Checkpoint | None) -> tuple[list[Trial], Mapping[str, Tensor]] | None:
+    if resume is None:
+        return None
+    numbers = resume.numbers
+    trials = [Trial(numbers[f"trial.{i}.rate"], numbers[f"trial.{i}.score"]) for i in range(resume.stage)]
+    return trials, unpack(resume.tensors, "partial")

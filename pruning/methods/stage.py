@@ -1,0 +1,83 @@
+"""ADMM rounds towards the plan's sets at one budget, the hard prune, masked retraining: what methods are made of."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from pruning.methods.problem import Began, Checkpoint, Event, Memory, Problem, unpack
+from pruning.methods.retraining import Retraining
+from pruning.methods.rounds import ENDING, Rounds, Training
+from pruning.plan import Budget
+from pruning.sets import Sets
+from pruning.train import mask_gradients
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From the network as it is to one that keeps a budget.
+
+    number: of the stage in the job, from 0. memory: of the method, for checkpoints.
+    """
+
+    problem: Problem
+    budget: Budget
+    number: int = 0
+    memory: Memory = Memory()
+
+    def run(self, resume: Checkpoint | None) -> Generator[Event, None, float]:
+        """Returns the score of the network. Raises: Diverged."""
+        problem, sets = self.problem, self.problem.sets(self.budget)
+        if resume is not None:  # what is zero in it is asked before training is loaded
+            problem.network.module.load_state_dict(unpack(resume.tensors, "network"))
+        told = {"pruning_rate": self.budget.rate}
+        if resume is not None and resume.phase == "retrain":
+            ending: Mapping[str, float] = {k: resume.numbers[k] for k in ENDING}
+        else:
+            ending = yield from self._rounds(sets, told).run(resume)
+            yield Began("prune")
+            hard_prune(problem, sets)
+            resume = None
+        training = frozen_zeros(problem)
+        retraining = Retraining(problem, problem.plan.retrain, training, ending, self.number, told, self.memory)
+        return (yield from retraining.run(resume))
+
+    def _rounds(self, sets: Sets, told: Mapping[str, float]) -> Rounds:
+        problem, settings = self.problem, self.problem.plan.admm
+        W = problem.network.W()
+        training = Training(problem.trainer) if settings.regrow else frozen_zeros(problem)
+        return Rounds(
+            problem,
+            settings,
+            training,
+            W,
+            sets.project,
+            {k: sets.rho.get(k, settings.rho) for k in W},
+            lambda: measured(problem, sets),
+            stage=self.number,
+            told=told,
+            memory=self.memory,
+        )
+
+
+def frozen_zeros(problem: Problem) -> Training:
+    """Training in which the weights that are zero now stay so, and the biases of units that have none."""
+    masks = problem.masks()
+    bias_masks = problem.bury(masks)
+    return Training(problem.trainer, freeze=lambda: mask_gradients(problem.network, masks, bias_masks))
+
+
+@torch.no_grad()
+def hard_prune(problem: Problem, sets: Sets) -> None:
+    """W becomes its projection."""
+    problem.network.set_W(sets.project({k: w.detach() for k, w in problem.network.W().items()}))
+
+
+def measured(problem: Problem, sets: Sets) -> dict[str, float]:
+    """Validation metric of W, and what a hard prune would give now."""
+    accuracy = problem.measure()
+    W = {k: w.detach().clone() for k, w in problem.network.W().items()}
+    hard_prune(problem, sets)
+    pruned = problem.measure()
+    problem.network.set_W(W)
+    return {"accuracy": accuracy, "accuracy_pruned": pruned}
