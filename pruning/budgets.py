@@ -1,110 +1,178 @@
-"""How many weights each layer may keep. Importable without torch."""
+"""How much each layer may keep. Importable without torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from pruning.allocations import ALLOCATIONS
 from pruning.analysis import Layer
+from pruning.costs import Costs, Part
 from pruning.errors import InvalidPlan
-from pruning.plan import LayerRule, Plan
-from pruning.sparsity.largest import largest
+from pruning.plan import Budget, LayerRule, Pattern, Plan
+from pruning.rules import rule_of_each
+from pruning.sparsity import PATTERNS
+from pruning.sparsity.form import Form
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Rules = Mapping[str, tuple[int, LayerRule]]  # by layer: the rule that counts, and its place in the plan
 
 
 @dataclass(frozen=True)
 class Allowance:
     """A plan's budget settled on the layers of one model.
 
-    given: kept weights of the layers that a rule names, excluded ones whole.
-    shared: the other layers, which share `shared_kept` weights.
+    limit: what may stay, in the unit of costs. allocation: how layers share it, see pruning.allocations.
     """
 
-    given: Mapping[str, int]
-    shared: Mapping[str, int]
-    shared_kept: int
+    costs: Costs
+    limit: int
     allocation: str
 
-    def allocate(self, V: Mapping[str, Tensor]) -> dict[str, int]:
-        """Kept weights of each layer for these values; every layer keeps at least one.
+    @property
+    def patterns(self) -> dict[str, Pattern]:
+        """By layer; those that stay dense are not in it."""
+        return {part.name: part.pattern for part in self.costs.parts if part.pattern is not None}
 
-        Source: Zhang et al. 2018 (one top-k over all layers of |W + U|).
+    @property
+    def forms(self) -> dict[str, Form]:
+        """By layer."""
+        return {part.name: Form.of(part.layer) for part in self.costs.parts}
+
+    @property
+    def rho(self) -> dict[str, float]:
+        """Penalty at the start, of layers for which a rule gives one."""
+        rules = {part.name: part.rule for part in self.costs.parts if part.rule is not None}
+        return {name: rule.rho for name, rule in rules.items() if rule.rho is not None}
+
+    def allocate(self, scores: Mapping[str, Tensor]) -> dict[str, int]:
+        """Groups kept in each layer that has a pattern, at least one; together they cost `limit` at most.
+
+        Args: scores: norms of the groups, (count,), of each layer that has a pattern.
+        Raises: Diverged: a score is NaN.
         """
-        if self.allocation == "uniform":
-            return {**self.given, **_in_proportion(self.shared, self.shared_kept)}
-        return {**self.given, **_of_the_largest({k: V[k] for k in self.shared}, self.shared_kept)}
+        return self.costs.given | ALLOCATIONS[self.allocation](self.costs, self.limit, scores)
+
+    def cost(self, kept: Mapping[str, int]) -> int:
+        """What is left, of `costs.total`, once removed filters and the inputs that they fed are gone."""
+        return self.costs.of(kept)
 
 
 def settle(plan: Plan, layers: Sequence[Layer]) -> Allowance:
     """Hold a plan against a model's layers.
 
-    The budget counts the weights of all convolution and dense layers: excluded ones count as kept,
-    so that the pruning rate asked for is the one reported.
+    The budget counts all convolution, dense and recurrent layers: those that stay dense count as kept,
+    so that the pruning rate asked for is the one reported. What a search is to find out counts as rate 1.
 
-    Raises: InvalidPlan: a rule matches nothing, or the budget cannot be met.
+    Raises: InvalidPlan: a rule matches nothing or asks for what a layer cannot be given, no layer can take the
+    pattern, or the budget cannot be met.
     """
-    rules = _rule_of_each(plan.layers, layers)
-    given = {layer.name: _kept(rules[layer.name], layer) for layer in layers if layer.name in rules}
-    shared = {layer.name: layer.weights for layer in layers if layer.name not in rules}
-    total = sum(layer.weights for layer in layers)
-    left = plan.budget.kept_of(total) - sum(given.values())
-    if left < len(shared) or (not shared and left < 0):
-        raise InvalidPlan(_impossible(plan, total, given, shared), "/budget")
-    return Allowance(given, shared, min(left, sum(shared.values())), plan.allocation)
+    rules = rule_of_each(plan.layers, layers, "/layers")
+    parts = tuple(_part(plan, layer, rules) for layer in layers)
+    _check_pattern(plan, parts)
+    _check_sparsities(plan, parts, rules)
+    costs = Costs(parts, "weights" if plan.budget.multiply_adds_share is None else "multiply_adds")
+    limit = plan.budget.kept_of(costs.total)
+    if costs.of(costs.least) > limit:
+        raise InvalidPlan(_impossible(plan.budget, costs, limit), "/budget")
+    return Allowance(costs, limit, plan.allocation)
 
 
-def _rule_of_each(rules: Sequence[LayerRule], layers: Sequence[Layer]) -> dict[str, LayerRule]:
-    found: dict[str, LayerRule] = {}
-    for i, rule in enumerate(rules):
-        matched = [x.name for x in layers if fnmatchcase(x.name, rule.match) or fnmatchcase(x.weight, rule.match)]
-        if not matched:
-            names = ", ".join(x.name for x in layers[:20])
-            raise InvalidPlan(f"{rule.match!r} matches no layer; the layers are {names}", f"/layers/{i}/match")
-        found |= dict.fromkeys(matched, rule)
-    return found
+def _part(plan: Plan, layer: Layer, rules: Rules) -> Part:
+    i, rule = rules.get(layer.name, (-1, None))
+    if rule is not None and rule.exclude:
+        return Part(layer, None, rule)
+    pattern = (rule and rule.pattern) or plan.pattern
+    why = _objection(pattern, layer)
+    if why and rule is not None and rule.pattern is not None:
+        raise InvalidPlan(
+            f"{layer.name!r} cannot take the pattern {pattern.kind}: {why}; it can take {_possible_patterns([layer])}",
+            f"/layers/{i}/pattern",
+        )
+    return Part(layer, None if why else pattern, rule)
 
 
-def _kept(rule: LayerRule, layer: Layer) -> int:
-    if rule.exclude:
-        return layer.weights
-    return max(1, int(round(layer.weights * (1 - (rule.sparsity or 0.0)), 6)))
+def _objection(pattern: Pattern, layer: Layer) -> str:
+    """Why a layer cannot take a pattern; empty where it can."""
+    if why := pattern.objection(Form.of(layer)):
+        return why
+    if pattern.kind == "filter" and not layer.readers:
+        return "its filters cannot be removed, they are added to those of other layers or are the model's output"
+    return ""
 
 
-def _impossible(plan: Plan, total: int, given: Mapping[str, int], shared: Mapping[str, int]) -> str:
-    need = sum(given.values()) + len(shared)
+def _possible_patterns(layers: Sequence[Layer]) -> str:
+    return ", ".join(name for name, kind in PATTERNS.items() if any(not _objection(kind(), x) for x in layers))
+
+
+def _check_pattern(plan: Plan, parts: Sequence[Part]) -> None:
+    """Some layer takes the plan's own pattern, if any is to."""
+    candidates = [part for part in parts if part.rule is None or not (part.rule.exclude or part.rule.pattern)]
+    if candidates and all(part.pattern is None for part in candidates):
+        layer = candidates[0].layer
+        raise InvalidPlan(
+            f"no layer can take the pattern {plan.pattern.kind} ({layer.name!r}: {_objection(plan.pattern, layer)}); "
+            f"they can take {_possible_patterns([part.layer for part in candidates])}",
+            "/pattern",
+        )
+
+
+def _check_sparsities(plan: Plan, parts: Sequence[Part], rules: Rules) -> None:
+    """A rule's share of zeros is one that the pattern of its layers can give."""
+    for i, rule in {i: rule for i, rule in rules.values() if rule.sparsity is not None}.items():
+        asked = [part for part in parts if part.rule is rule]
+        if all(part.pattern is None for part in asked):
+            why = _objection(plan.pattern, asked[0].layer)
+            raise InvalidPlan(
+                f"{asked[0].name!r} cannot take the plan's pattern {plan.pattern.kind}: {why}; give the rule a pattern "
+                f"of its own, it can take {_possible_patterns([asked[0].layer])}",
+                f"/layers/{i}/pattern",
+            )
+        for pattern in (part.pattern for part in asked):
+            if pattern is not None and pattern.kind == "n_m" and rule.sparsity != 1 - pattern.n / pattern.m:
+                n, m = pattern.n, pattern.m
+                raise InvalidPlan(
+                    f"{n} of {m} is a sparsity of {1 - n / m:g}, not {rule.sparsity:g}; give the rule another pattern",
+                    f"/layers/{i}/sparsity",
+                )
+
+
+def _impossible(budget: Budget, costs: Costs, limit: int) -> str:
+    each, unit = costs.of_each(costs.least), costs.unit.replace("_", "-")
+    held: dict[str, int] = {}
+    for part in costs.parts:
+        held[_holder(part)] = held.get(_holder(part), 0) + each[part.name]
+    shares = [f"{n:,} {holder}" for holder, n in held.items() if holder]
+    if costs.shared:
+        shares.append(f"each of the {len(costs.shared)} layers that share it keeps at least one group ({held['']:,})")
+    least = sum(each.values())
     return (
-        f"the budget lets {plan.budget.kept_of(total):,} of {total:,} weights stay, but {sum(given.values()):,} are "
-        f"held by rules in `layers` and each of the {len(shared)} other layers keeps at least one: "
-        f"ask for a pruning rate of at most {math.floor(1000 * total / max(need, 1)) / 1000:,}"
+        f"the budget lets {limit:,} of {costs.total:,} {unit} stay, but {least:,} do: "
+        f"{', '.join(shares)}: ask for {_possible(budget, costs.total, least)}"
     )
 
 
-def _in_proportion(weights: Mapping[str, int], kept: int) -> dict[str, int]:
-    """Kept * weights / total, at least one each; the largest remainders take what rounding leaves."""
-    total = sum(weights.values())
-    exact = {k: kept * n / total for k, n in weights.items()}
-    counts = {k: max(1, int(v)) for k, v in exact.items()}
-    while (spare := kept - sum(counts.values())) != 0:
-        sign = 1 if spare > 0 else -1
-        able = [k for k in counts if (counts[k] < weights[k] if sign > 0 else counts[k] > 1)]
-        for k in sorted(able, key=lambda k: sign * (counts[k] - exact[k]))[: abs(spare)]:
-            counts[k] += sign
-    return counts
+def _holder(part: Part) -> str:
+    """By what a layer keeps its weights; empty where it shares the budget."""
+    if part.pattern is None:
+        excluded = part.rule is not None and part.rule.exclude
+        return "are held by rules in `layers`" if excluded else "are in layers that cannot take the pattern"
+    if part.pattern.kind == "n_m":
+        return f"are what {part.pattern.n} of {part.pattern.m} leaves"
+    return "are held by rules in `layers`" if part.given is not None else ""
 
 
-def _of_the_largest(V: Mapping[str, Tensor], kept: int) -> dict[str, int]:
-    if not V:
-        return {}
-    scores = [v.abs().flatten() for v in V.values()]
-    for score in scores:
-        score[score.argmax()] = float("inf")  # each layer keeps its largest: no net is cut in two
-    joined = scores[0].new_empty(sum(s.numel() for s in scores))
-    for part, score in zip(joined.split([s.numel() for s in scores]), scores, strict=True):
-        part.copy_(score)
-    parts = largest(joined, kept).split([s.numel() for s in scores])
-    return {k: int(part.sum()) for k, part in zip(V, parts, strict=True)}
+def _possible(budget: Budget, total: int, least: int) -> str:
+    """The closest budget of the same kind that leaves so much."""
+    if budget.multiply_adds_share is not None:
+        return f"a multiply_adds_share of at least {math.ceil(1e6 * least / total) / 1e6:g}"
+    if budget.sparsity is not None:
+        return f"a sparsity of at most {math.floor(1e6 * (1 - least / total)) / 1e6:g}"
+    rate = math.floor(1000 * total / least)
+    while Budget(pruning_rate=rate / 1000).kept_of(total) < least:
+        rate -= 1
+    return f"a pruning rate of at most {rate / 1000:,}"

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-import torch
-from onnx import ModelProto, helper
+from onnx import ModelProto
 from safetensors.torch import save
 
 from pruning.data.dataset import Dataset
@@ -25,10 +24,11 @@ from pruning.objective import Objective
 from pruning.onnx import batchnorm
 from pruning.onnx.agree import compare
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.dtypes import HALVES, values_of
+from pruning.onnx.dtypes import HALVES
 from pruning.onnx.network import Network
 from pruning.onnx.writeback import write_back
 from pruning.order import Order
+from pruning.plan import Budget
 from pruning.report import (
     Accuracy,
     Bytes,
@@ -42,10 +42,12 @@ from pruning.report import (
     Report,
 )
 from pruning.report_page import render
+from pruning.tally import tally, weights_of
 
 LIMIT, HALF_LIMIT = 1e-4, 2e-2  # relative; half precision rounds the weights
 EXAMPLES_COMPARED = 64
 LARGE_DROP = 0.05
+ROUNDING = 1e-9
 LARGE_GROWTH = 0.5  # of the mean squared error
 EVALUATION_BATCH = 500
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
@@ -99,7 +101,7 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     trained.network.module.cpu()
     batchnorm.fold(trained.network)
     pruned = write_back(trained.model, trained.network).SerializeToString()
-    layers = _layers(pruned, trained.network)
+    layers = tally(pruned, trained.network, trained.order.plan.quantize is not None)
     checks = _verify(pruned, trained, sum(layer.weights - layer.kept for layer in layers))
     listener.phase("measure", 0.92)
     accuracy, doubts = _accuracy(pruned, trained)
@@ -109,7 +111,7 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     report = _report(pruned, trained, measured)
     files = {
         "pruned.onnx": pruned,
-        "masks.safetensors": save({k: (v != 0).contiguous() for k, v in _weights(pruned, trained.network).items()}),
+        "masks.safetensors": save({k: (v != 0).contiguous() for k, v in weights_of(pruned, trained.network).items()}),
         "report.json": report.model_dump_json(indent=2).encode(),
         "report.html": render(report).encode(),
         "manifest.json": report.manifest.model_dump_json(indent=2).encode(),
@@ -143,38 +145,6 @@ def _noise(x: Feeds) -> dict[str, np.ndarray]:
 def _is_half(trained: Trained) -> bool:
     tensors = stored_tensors(trained.model)
     return any(tensors[s.tensor].data_type in HALVES for s in trained.network.sources.values())
-
-
-def _layers(pruned: bytes, network: Network) -> list[LayerReport]:
-    """Counted in the file, not in memory."""
-    tensors, weights = stored_tensors(ModelProto.FromString(pruned)), _weights(pruned, network)
-    found = []
-    for layer in network.layers.values():
-        values = weights[layer.name].numpy()
-        kept = int(np.count_nonzero(values))
-        found.append(
-            LayerReport(
-                name=layer.name,
-                kind=layer.kind,
-                weights=values.size,
-                kept=kept,
-                sparsity=1 - kept / values.size,
-                bits=8 * helper.tensor_dtype_to_np_dtype(tensors[layer.weight].data_type).itemsize,
-                filters_removed=_empty_filters(values) if layer.kind in ("conv", "dense") else 0,
-            )
-        )
-    return found
-
-
-def _weights(content: bytes, network: Network) -> dict[str, torch.Tensor]:
-    """Of the layers, as the file holds them, in the shapes that the layers have."""
-    tensors = stored_tensors(ModelProto.FromString(content))
-    sources = {name: network.sources[parameter] for name, parameter in network.weights.items()}
-    return {name: source.read(values_of(tensors[source.tensor])) for name, source in sources.items()}
-
-
-def _empty_filters(values: np.ndarray) -> int:
-    return int((~values.reshape(len(values), -1).any(axis=1)).sum())
 
 
 def _accuracy(pruned: bytes, trained: Trained) -> tuple[Accuracy, list[str]]:
@@ -230,7 +200,7 @@ def _report(pruned: bytes, trained: Trained, measured: Measured) -> Report:
     compression = _compression(pruned, trained, measured.layers)
     return Report(
         headline=_headline(compression, measured.accuracy, measured.times),
-        goal_met=compression.weights_kept <= trained.order.plan.budget.kept_of(compression.weights_total),
+        goal_met=_is_met(trained.order.plan.budget, compression, measured.accuracy),
         accuracy=measured.accuracy,
         compression=compression,
         latency=LatencyReport(
@@ -247,6 +217,18 @@ def _report(pruned: bytes, trained: Trained, measured: Measured) -> Report:
     )
 
 
+def _is_met(budget: Budget, compression: Compression, accuracy: Accuracy) -> bool:
+    """Whether the file is what was asked for, by what was counted and measured on it."""
+    if budget.max_accuracy_drop is not None:
+        allowed = budget.max_accuracy_drop * (abs(accuracy.dense) if accuracy.metric == "mse" else 1)
+        return accuracy.drop <= allowed + ROUNDING
+    if budget.bytes is not None:
+        return compression.bytes.pruned_gzip <= budget.bytes
+    if budget.multiply_adds_share is not None:
+        return compression.multiply_adds.pruned <= budget.kept_of(compression.multiply_adds.dense)
+    return compression.weights_kept <= budget.kept_of(compression.weights_total)
+
+
 def _compression(pruned: bytes, trained: Trained, layers: list[LayerReport]) -> Compression:
     total, kept = sum(x.weights for x in layers), sum(x.kept for x in layers)
     before = trained.network.layers.values()
@@ -259,6 +241,7 @@ def _compression(pruned: bytes, trained: Trained, layers: list[LayerReport]) -> 
             dense=sum(x.multiply_adds for x in before),
             pruned=sum(a.multiply_adds * b.kept // b.weights for a, b in zip(before, layers, strict=True)),
         ),
+        value_bits=sum(x.kept * x.bits for x in layers),
         bytes=Bytes(dense=len(trained.order.model), pruned=len(pruned), pruned_gzip=gzip_bytes(pruned)),
     )
 

@@ -27,7 +27,7 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
                 listener.warning(text)
             case Round(phase, number, is_last, values):
                 shown += 1
-                ending = ending if phase == "retrain" else {**values, "rounds": number}
+                ending = {**values, "rounds": number} if phase in ("admm", "quantize") else ending
                 listener.metric(Metric(shown, phase, number, values, problem.objective.goal.metric))
                 if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
                     listener.checkpoint(lambda e=event, n=shown: _timed(e.checkpoint(), started, n))
@@ -47,6 +47,7 @@ class Tick:
     total: int
 
     def __call__(self, step: int) -> None:
+        """After a training step. Raises: Cancelled."""
         self.listener.progress(progress_at(self.total, step))
         if self.listener.should_stop():
             raise Cancelled
@@ -60,6 +61,8 @@ def progress_at(total: int, steps: float) -> float:
 
 def _convergence(plan: Plan, ending: Mapping[str, float]) -> Convergence:
     """Args: ending: values of the last ADMM round, and its number as `rounds`."""
+    if not ending["rounds"]:
+        return Convergence(rounds=0, primal=0, dual=0, ended=f"no ADMM: the rate rose with the epochs ({plan.method})")
     rounds, most = int(ending["rounds"]), (plan.quantize.admm if plan.quantize else plan.admm).rounds
     what = "the rounding to levels changed" if plan.quantize else "the hard prune took away"
     how = f"converged after {rounds} of" if rounds < most else "ran through all"

@@ -43,8 +43,9 @@ def distance(
 ) -> Tensor:
     """From what the dense model gives, summed over the outputs that are taught.
 
-    KL divergence at a temperature for rows of class scores (Hinton et al. 2015); for all else the mean squared error, relative to the mean
-    square of the dense model's deviations from its mean, so that outputs of any scale weigh the same.
+    KL divergence at a temperature for rows of class scores (Hinton et al. 2015); for all else the mean squared error,
+    relative to the mean square of the dense model's deviations from its mean, so that outputs of any scale weigh the
+    same.
     """
     learned = [k for k, output in taught.items() if output.is_floating_point()]
     return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal, temperature) for k in learned]).sum()

@@ -16,6 +16,7 @@ from pruning.onnx.network import Network
 from pruning.plan import Distill
 
 EVALUATION_BATCH = 500
+NO_TEACHER = Distill()
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Objective:
 
     goal: Goal
     teacher: Network | None
-    distill: Distill = Distill()
+    distill: Distill = NO_TEACHER
     mixed: bool = False
 
     @classmethod
-    def of(cls, goal: Goal, network: Network, distill: Distill = Distill(), mixed: bool = False) -> "Objective":
+    def of(cls, goal: Goal, network: Network, distill: Distill = NO_TEACHER, mixed: bool = False) -> "Objective":
         """The network is still the dense one, and on its device: the teacher is a copy."""
         teacher = None
         if goal.loss == "distill" or distill.weight or not goal.has_targets or len(network.outputs) > 1:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from pruning.aims import floor_of, with_rate
 from pruning.batches import Batches
 from pruning.budgets import settle
 from pruning.data.cache import read
@@ -22,6 +23,7 @@ from pruning.metrics import METRICS
 from pruning.objective import Objective
 from pruning.onnx import batchnorm
 from pruning.onnx.analyse import analyse
+from pruning.onnx.fold import fold_batch_norms
 from pruning.onnx.network import Network
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
@@ -41,21 +43,26 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     begin = TRAINING[0] if resume else 0.0  # a job that was taken over does not run backwards
     listener.phase("import", begin)
     model = unshare(vet(order.model))
+    nodes = len(model.graph.node)
     dataset = read(order.source, order.cache)
+    if order.plan.quantize is not None:  # levels must not be scaled by channel afterwards
+        model = fold_batch_norms(model)
     analysis, network = analyse(model)
     goal = check_fit(analysis, dataset.summary(order.data_format), order.plan.train.loss, order.plan.train.output)
     dataset = dataset.bound(analysis.inputs)
     settle(order.plan, analysis.layers)
+    plan = with_rate(order.plan, model, network)
     listener.phase("baseline", max(begin, 0.02))
     device = device_of(order.plan)
     network.to(device)
     objective = Objective.of(goal, network, order.plan.distill, is_mixed(order.plan, device))
     train, val = _batches(dataset, order, device)
-    _put_batch_norm_back(network, order.plan, train)
-    tick = Tick(listener, total_steps(order.plan, train.steps))
-    problem = Problem(
-        network, train, val, order.plan, objective, Trainer(network, train, objective, order.plan.train, tick)
-    )
+    test = Batches.of(dataset.test, None, 0, device, 0)
+    floor = floor_of(plan, objective, network, val, test)
+    _put_batch_norm_back(network, plan, train, was_there=len(model.graph.node) < nodes)
+    tick = Tick(listener, total_steps(plan, train.steps))
+    trainer = Trainer(network, train, objective, plan.train, tick)
+    problem = Problem(network, train, val, plan, objective, trainer, floor)
     if resume is None:
         _baseline(problem, listener)
     convergence = follow(problem, listener, resume, started)
@@ -91,10 +98,10 @@ def _batches(dataset: Dataset, order: Order, device: torch.device) -> tuple[Batc
     return replace(made(train), augment=settings.augment), made(val)
 
 
-def _put_batch_norm_back(network: Network, plan: Plan, train: Batches) -> None:
-    """Where the plan says so, or leaves it open and the exporter seems to have folded it away."""
+def _put_batch_norm_back(network: Network, plan: Plan, train: Batches, was_there: bool) -> None:
+    """Where the plan says so, or leaves it open and it was folded away, by the exporter as it seems or here."""
     wanted = plan.train.insert_batch_norm
-    if batchnorm.is_folded(network) if wanted is None else wanted:
+    if was_there or batchnorm.is_folded(network) if wanted is None else wanted:
         steps = min(train.steps, math.ceil(EXAMPLES_FOR_STATISTICS / train.size))
         batchnorm.insert(network, (train.at(step)[0] for step in range(steps)))
 

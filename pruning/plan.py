@@ -18,7 +18,7 @@ from pruning.sparsity.unstructured import Unstructured
 Pattern = Annotated[
     Unstructured | Filter | Channel | Column | Kernel | Block | NM, Field(discriminator="kind", description="The set.")
 ]
-Method = Literal["direct", "progressive", "joint"]
+Method = Literal["direct", "progressive", "joint", "gradual"]
 Rate = Annotated[float, Field(ge=1, le=1e6)]
 
 
@@ -136,6 +136,13 @@ class Retrain(Frozen):
 
     epochs: int = Field(default=5, ge=0, le=10_000, description="Passes over the training data after the hard prune.")
     learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Learning rate at the start; it falls to 0.")
+    average: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="Decay of a running mean of the weights over the steps, which is what is judged and delivered: "
+        "0.998 looks back some 500 steps; 0: none.",
+    )
 
 
 class Progressive(Frozen):
@@ -171,6 +178,24 @@ class Search(Frozen):
         description="Trials between the highest rate that keeps the goal and the lowest that does not.",
     )
     highest_rate: Rate = Field(default=2000, description="Where the search ends in any case.")
+
+
+class Gradual(Frozen):
+    """Masks are re-made again and again while the rate rises: of units first, if asked for, then of weights."""
+
+    epochs: float = Field(
+        default=10, gt=0, le=10_000, description="Passes over the training data while the rate rises."
+    )
+    first_rate: Rate = Field(default=4, description="Rate at the start, reached at once.")
+    masks_per_epoch: int = Field(default=8, ge=1, le=10_000, description="How often masks are re-made in a pass.")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Learning rate meanwhile.")
+    units: float = Field(
+        default=1,
+        gt=0,
+        le=1,
+        description="Share of the filters and neurons that stays; the others go before single weights do.",
+    )
+    unit_epochs: float = Field(default=5, gt=0, le=10_000, description="Passes in which they go, where some do.")
 
 
 class Joint(Frozen):
@@ -221,6 +246,8 @@ class Quantize(Frozen):
     def _one_of_two(self) -> Quantize:
         if self.bits is not None and self.average_bits is not None:
             raise ValueError("give bits or average_bits, not both")
+        if self.retrain.average:
+            raise ValueError("quantize.retrain.average must be 0: a mean of levels is no level")
         return self
 
 
@@ -284,6 +311,7 @@ class Train(Frozen):
 SETTINGS: dict[Method, dict[str, type[Frozen]]] = {  # by method
     "direct": {"admm": Admm, "retrain": Retrain},
     "progressive": {"admm": Admm, "retrain": Retrain, "progressive": Progressive, "search": Search},
+    "gradual": {"gradual": Gradual, "retrain": Retrain},
     "joint": {"admm": Admm, "retrain": Retrain, "joint": Joint},
 }
 
@@ -294,7 +322,8 @@ class Plan(Frozen):
     method: Method = Field(
         default="direct",
         description="direct: one ADMM run to the goal; progressive: partial models at rising rates, the way to high "
-        "rates and the only one to max_accuracy_drop, for which it is the default; joint: connections and neurons.",
+        "rates and the only one to max_accuracy_drop, for which it is the default; joint: connections and neurons; "
+        "gradual: a rate that rises while training, without ADMM, for the highest rates.",
     )
     pattern: Pattern = Unstructured()
     budget: Budget
@@ -303,12 +332,18 @@ class Plan(Frozen):
         description="global: the largest weights of the whole net stay; uniform: the same share in each layer; lamp: "
         "the largest by their share in what their layer would keep; erk: more of small layers, by their shape.",
     )
+    importance: Literal["magnitude", "fisher"] = Field(
+        default="magnitude",
+        description="What makes a weight large: its magnitude, or that times the root of the mean square of its "
+        "gradient (the diagonal of Fisher's matrix), an estimate of what the loss would rise by without it.",
+    )
     layers: tuple[LayerRule, ...] = Field(default=(), max_length=1000)
     admm: Admm = Admm()
     retrain: Retrain = Retrain()
     progressive: Progressive = Progressive()
     search: Search = Search()
     joint: Joint = Joint()
+    gradual: Gradual = Gradual()
     quantize: Quantize | None = None
     distill: Distill = Distill()
     train: Train = Train()

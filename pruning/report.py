@@ -64,6 +64,7 @@ class Compression(Frozen):
     pruning_rate: float = Field(description="weights_total / weights_kept.")
     sparsity: float = Field(description="Share of zeros.")
     multiply_adds: Pair = Field(description="For one example; pruned counts non-zero weights only.")
+    value_bits: int = Field(default=0, description="Bits of the kept weights' values, without their places.")
     bytes: Bytes
 
 
@@ -88,7 +89,7 @@ class LayerReport(Frozen):
     weights: int
     kept: int
     sparsity: float
-    bits: int = 32
+    bits: int = Field(default=32, description="Of a kept weight; counted in the file where it was quantized.")
     filters_removed: int = Field(default=0, description="Filters or neurons without weights.")
 
 

@@ -15,6 +15,7 @@ from pruning.plan import Train
 
 STEPS_BETWEEN_LOOKS = 50  # at whether the loss is finite: each waits for the device
 MOMENTUM = 0.9
+MEMORY, BATCHES_FIRST = 0.999, 20  # of squared gradients: decay, and how they begin
 Hook = Callable[[], None]
 
 
@@ -24,7 +25,10 @@ def nothing() -> None:
 
 @dataclass
 class Trainer:
-    """A network, its data and an optimizer; `step` counts the training steps since the job began."""
+    """A network, its data and an optimizer; `step` counts the training steps since the job began.
+
+    squares: running means of the squared gradients of the loss by layer,, from when they are asked for.
+    """
 
     network: Network
     batches: Batches
@@ -33,6 +37,7 @@ class Trainer:
     tick: Callable[[int], None]
     step: int = 0
     optimizer: torch.optim.Optimizer = field(init=False)
+    squares: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.begin()
@@ -82,9 +87,36 @@ class Trainer:
         self.network.module.zero_grad(set_to_none=True)
         self.optimizer.zero_grad(set_to_none=True)  # what it trains may stand beside the network
         loss.backward()
+        self._note()
         on_gradient()
         self.optimizer.step()
         return loss.detach()
+
+    def watched(self) -> Mapping[str, Tensor]:
+        """Mean squared gradients by layer, running from now on; at first of a few batches on which nothing changes."""
+        if self.squares is None:
+            self._begin_to_watch()
+        return self.squares or {}
+
+    def _begin_to_watch(self) -> None:
+        self.squares = {k: torch.zeros_like(w) for k, w in self.network.W().items()}
+        was_training = self.network.module.training
+        self.network.module.eval()
+        for i in range(min(BATCHES_FIRST, self.batches.steps)):
+            self.network.module.zero_grad(set_to_none=True)
+            with torch.enable_grad():
+                self.objective.loss(self.network, *self.batches.at(self.step + i)).backward()
+            self._note(1 / (i + 1))
+        self.network.module.zero_grad(set_to_none=True)
+        self.network.module.train(was_training)
+
+    @torch.no_grad()
+    def _note(self, weight: float = 1 - MEMORY) -> None:
+        W = self.network.W() if self.squares is not None else {}
+        for k, square in (self.squares or {}).items():
+            gradient = W[k].grad
+            if gradient is not None:
+                square.lerp_(gradient.square(), weight)
 
 
 def mask_gradients(network: Network, masks: Mapping[str, Tensor], bias_masks: Mapping[str, Tensor]) -> None:

@@ -1,7 +1,9 @@
 """A whole job's training: the plan's method, then quantization."""
 
-from pruning.methods import METHODS, STAGES
+from pruning.methods import METHODS
+from pruning.methods.gradual import rounds
 from pruning.methods.problem import Checkpoint, Events, Problem
+from pruning.methods.progressive import stages
 from pruning.methods.quantization import AFTER_ALL, quantization
 from pruning.plan import Admm, Plan, Retrain
 
@@ -21,5 +23,12 @@ def total_steps(plan: Plan, steps: int) -> int:
     def of(admm: Admm, retrain: Retrain) -> float:
         return admm.rounds * max(1, round(admm.epochs_per_round * steps)) + retrain.epochs * steps
 
+    stage = of(plan.admm, plan.retrain)
+    pruning = {
+        "direct": stage,
+        "progressive": stages(plan) * stage,
+        "joint": stage,
+        "gradual": (rounds(plan) + plan.retrain.epochs) * steps,
+    }
     quantizing = of(plan.quantize.admm, plan.quantize.retrain) if plan.quantize else 0
-    return round(STAGES[plan.method](plan) * of(plan.admm, plan.retrain) + quantizing)
+    return round(pruning[plan.method] + quantizing)

@@ -5,7 +5,6 @@ Source: Zhang et al. 2018, "A systematic DNN weight pruning framework using ADMM
 
 from pruning.methods.problem import Checkpoint, Events, Problem
 from pruning.methods.stage import Stage
-from pruning.plan import Plan
 
 
 def direct(problem: Problem, resume: Checkpoint | None = None) -> Events:
@@ -14,8 +13,3 @@ def direct(problem: Problem, resume: Checkpoint | None = None) -> Events:
     Raises: Diverged: W, U or the loss stopped being finite, or the residual grew, twice.
     """
     yield from Stage(problem, problem.plan.budget).run(resume)
-
-
-def stages(plan: Plan) -> int:
-    """How many stages there are."""
-    return 1

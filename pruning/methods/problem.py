@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from pruning.batches import Batches
+from pruning.budgets import settle
 from pruning.objective import Objective
 from pruning.onnx.batchnorm import clear_dead
 from pruning.onnx.network import Network
 from pruning.plan import Budget, Plan
 from pruning.sets import Sets
+from pruning.sparsity.form import Form
 from pruning.train import Trainer
 
+TINY = 1e-20  # no weight counts nothing
 Phase = Literal["admm", "prune", "retrain", "quantize"]
 
 
@@ -33,9 +36,16 @@ class Problem:
     trainer: Trainer
     floor: float | None = None
 
+    def importance(self) -> dict[str, Tensor] | None:
+        """What weights are multiplied by before they are compared, by layer; None: by nothing."""
+        if self.plan.importance == "magnitude":
+            return None
+        return {k: (square + TINY).sqrt() for k, square in self.trainer.watched().items()}
+
     def sets(self, budget: Budget) -> Sets:
         """What the plan allows each layer under another budget than its own."""
-        return Sets.of(self.plan.model_copy(update={"budget": budget}), tuple(self.network.layers.values()))
+        plan = self.plan.model_copy(update={"budget": budget})
+        return Sets.of(settle(plan, tuple(self.network.layers.values())))
 
     def measure(self) -> float:
         """The metric of the network as it is, on the validation split."""
@@ -61,7 +71,8 @@ class Problem:
     def bury(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Biases of filters and neurons without weights go to 0, so that these can be removed; where others are."""
         biases = self.network.b()
-        alive = {k: masks[k].flatten(1).any(1).reshape(bias.shape) for k, bias in biases.items()}
+        forms = {k: Form.of(self.network.layers[k]) for k in biases}
+        alive = {k: forms[k].matrices(masks[k]).flatten(2).any(2).reshape(b.shape) for k, b in biases.items()}
         for k, bias in biases.items():
             bias.mul_(alive[k])
         clear_dead(self.network, alive)
@@ -124,6 +135,9 @@ class Memory:
 
     tensors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+NOTHING = Memory()
 
 
 def pack(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:

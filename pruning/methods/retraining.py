@@ -5,12 +5,13 @@ Source: Ye et al. 2018, 2.3.
 
 import math
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from pruning.errors import Diverged
-from pruning.methods.problem import Began, Checkpoint, Event, Memory, Problem, Round, Warned, pack, unpack
+from pruning.methods.mean import Mean
+from pruning.methods.problem import NOTHING, Began, Checkpoint, Event, Memory, Problem, Round, Warned, pack, unpack
 from pruning.methods.rounds import ENDING, LOWERED, Training
 from pruning.plan import Retrain
 
@@ -25,7 +26,7 @@ class Retraining:
     ending: Mapping[str, float]
     stage: int = 0
     told: Mapping[str, float] = field(default_factory=dict)
-    memory: Memory = Memory()
+    memory: Memory = NOTHING
 
     def run(self, resume: Checkpoint | None) -> Generator[Event, None, float]:
         """Returns the score of the network, which is that of the best epoch; among equals the latest.
@@ -39,33 +40,39 @@ class Retraining:
             lowered, best = resume.numbers["lowered"], _Best.held(resume)
         else:
             best = _Best(problem.state(), problem.score())
+        mean = Mean(problem.network, self.settings.average, resume)
         if resume is None or not resume.is_last:
             yield Began("retrain")
         for number in range((resume.done if resume else 0) + 1, self.settings.epochs + 1):
             put_back = self.training.copied()
             try:
-                loss = self._epoch(number, lowered)
+                loss = self._epoch(number, lowered, mean)
             except Diverged:
                 if lowered < 1:
                     raise
                 put_back()
                 lowered = LOWERED
                 yield Warned(f"epoch {number} of retraining diverged; it is done again with a tenth of the rate")
-                loss = self._epoch(number, lowered)
-            accuracy = problem.measure()
-            best.offer(problem, problem.objective.score(accuracy))
+                loss = self._epoch(number, lowered, mean)
+            with mean.swapped():
+                accuracy = problem.measure()
+                best.offer(problem, problem.objective.score(accuracy))
             values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy, **self.told}
             is_last = number == self.settings.epochs
-            yield Round("retrain", number, is_last, values, _Kept(self, best, number, is_last, lowered))
+            yield Round("retrain", number, is_last, values, _Kept(self, best, mean, number, is_last, lowered))
         problem.network.module.load_state_dict(best.state)
         return best.score
 
-    def _epoch(self, number: int, lowered: float) -> float:
+    def _epoch(self, number: int, lowered: float, mean: Mean) -> float:
         def rate(share: float) -> float:
             done = (number - 1 + share) / self.settings.epochs
             return lowered * self.settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
-        return self.training.steps(self.problem.train.steps, rate)
+        def after_step() -> None:
+            self.training.after_step()
+            mean.update()
+
+        return replace(self.training, after_step=after_step).steps(self.problem.train.steps, rate)
 
 
 @dataclass
@@ -86,13 +93,18 @@ class _Best:
 class _Kept:
     retraining: Retraining
     best: _Best
+    mean: Mean
     done: int
     is_last: bool
     lowered: float
 
     def __call__(self) -> Checkpoint:
         own = self.retraining
-        tensors = pack({**own.training.kept(), "best": self.best.state, **own.memory.tensors})
-        numbers = {k: own.ending[k] for k in ENDING} | {"best": self.best.score, "lowered": self.lowered}
+        tensors = pack({**own.training.kept(), "best": self.best.state, "mean": self.mean.held, **own.memory.tensors})
+        numbers = {k: own.ending[k] for k in ENDING} | {
+            "best": self.best.score,
+            "lowered": self.lowered,
+            "averaged": self.mean.count,
+        }
         numbers |= {**own.memory.numbers, "step": own.training.trainer.step}
         return Checkpoint("retrain", self.done, self.is_last, tensors, numbers, own.stage)

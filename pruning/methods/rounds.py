@@ -14,7 +14,19 @@ from torch import nn
 
 from pruning import admm
 from pruning.errors import Diverged
-from pruning.methods.problem import Began, Checkpoint, Event, Memory, Phase, Problem, Round, Warned, pack, unpack
+from pruning.methods.problem import (
+    NOTHING,
+    Began,
+    Checkpoint,
+    Event,
+    Memory,
+    Phase,
+    Problem,
+    Round,
+    Warned,
+    pack,
+    unpack,
+)
 from pruning.plan import Admm
 from pruning.train import Hook, Trainer, nothing
 
@@ -66,7 +78,8 @@ class Training:
             for name, value in entry.items()
         }
         network = self.trainer.network.module.state_dict()
-        return {"network": network, "optimizer": moments, "replaced": self._variables()}
+        squares = self.trainer.squares or {}
+        return {"network": network, "optimizer": moments, "replaced": self._variables(), "squares": squares}
 
     @torch.no_grad()
     def load(self, resume: Checkpoint) -> None:
@@ -82,6 +95,7 @@ class Training:
             state.setdefault(int(i), {})[name] = value
         trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": state})
         trainer.step = int(resume.numbers["step"])
+        trainer.squares = unpack(resume.tensors, "squares") or None
 
     def copied(self) -> Callable[[], None]:
         """A copy of all that training changes; calling it puts everything back."""
@@ -120,7 +134,7 @@ class Rounds:
     phase: Phase = "admm"
     stage: int = 0
     told: Mapping[str, float] = field(default_factory=dict)
-    memory: Memory = Memory()
+    memory: Memory = NOTHING
 
     def run(self, resume: Checkpoint | None) -> Generator[Event, None, Mapping[str, float]]:
         """Returns the numbers named in ENDING.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pruning.methods.problem import Began, Checkpoint, Event, Memory, Problem, unpack
+from pruning.methods.problem import NOTHING, Began, Checkpoint, Event, Memory, Problem, unpack
 from pruning.methods.retraining import Retraining
 from pruning.methods.rounds import ENDING, Rounds, Training
 from pruning.plan import Budget
@@ -23,7 +23,7 @@ class Stage:
     problem: Problem
     budget: Budget
     number: int = 0
-    memory: Memory = Memory()
+    memory: Memory = NOTHING
 
     def run(self, resume: Checkpoint | None) -> Generator[Event, None, float]:
         """Returns the score of the network. Raises: Diverged."""
@@ -51,8 +51,8 @@ class Stage:
             settings,
             training,
             W,
-            sets.project,
-            {k: sets.rho.get(k, settings.rho) for k in W},
+            lambda V: sets.project(V, problem.importance()),
+            {k: sets.allowance.rho.get(k, settings.rho) for k in W},
             lambda: measured(problem, sets),
             stage=self.number,
             told=told,
@@ -70,7 +70,8 @@ def frozen_zeros(problem: Problem) -> Training:
 @torch.no_grad()
 def hard_prune(problem: Problem, sets: Sets) -> None:
     """W becomes its projection."""
-    problem.network.set_W(sets.project({k: w.detach() for k, w in problem.network.W().items()}))
+    W = {k: w.detach() for k, w in problem.network.W().items()}
+    problem.network.set_W(sets.project(W, problem.importance()))
 
 
 def measured(problem: Problem, sets: Sets) -> dict[str, float]:

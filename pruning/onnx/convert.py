@@ -18,7 +18,8 @@ from pruning.onnx.node import Node, Value, shown
 from pruning.onnx.normalise import literal_shapes, normalise
 from pruning.onnx.ops import CONVERTERS
 from pruning.onnx.vet import graphs_of, opset_of
-from pruning.sparsity import PATTERNS
+from pruning.sparsity import suiting
+from pruning.sparsity.form import Form
 
 GENERATED = re.compile(r"(onnx::\w+|[\d_]+|\w*_\d{3,}|const_fold_\w+|val_\d+)$")
 ENDINGS: dict[str, Gives] = {
@@ -254,20 +255,23 @@ def _layers(build: Builder, module: nn.Module) -> dict[str, tuple[str, Layer]]:
             name += "'"
         taken.add(name)
         weight = module.get_parameter(parameter)
-        found[parameter] = name, _layer(name, prunable.source.tensor, prunable.kind, weight)
+        groups = getattr(module.get_submodule(parameter.rpartition(".")[0]), "groups", 1)
+        form = Form(prunable.kind, tuple(weight.shape), groups)
+        found[parameter] = name, _layer(name, prunable.source.tensor, form, weight)
     return found
 
 
-def _layer(name: str, tensor: str, kind: str, weight: Tensor) -> Layer:
+def _layer(name: str, tensor: str, form: Form, weight: Tensor) -> Layer:
     return Layer(
         name=name,
         weight=tensor,
-        kind=kind,
-        shape=tuple(weight.shape),
+        kind=form.kind,
+        shape=form.shape,
         weights=weight.numel(),
         zeros_share=float((weight == 0).float().mean()),
-        patterns=tuple(PATTERNS),
+        patterns=suiting(form),
         multiply_adds=0,
+        groups=form.groups,
     )
 
 

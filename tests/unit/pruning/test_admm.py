@@ -15,13 +15,17 @@ def project(V):
 TARGET = {"a": torch.tensor([3.0, -2.0, 0.5, 0.1]), "b": torch.tensor([[1.0, 4.0], [-0.2, 0.3]])}
 
 
+def rho(value: float) -> dict[str, float]:
+    return dict.fromkeys(TARGET, value)
+
+
 def exact_w_step(s: admm.State) -> dict[str, torch.Tensor]:
     """argmin 1/2 ||W - T||^2 + rho/2 ||W - Z + U||^2, in closed form."""
-    return {k: (TARGET[k] + s.rho * (s.Z[k] - s.U[k])) / (1 + s.rho) for k in TARGET}
+    return {k: (TARGET[k] + s.rho[k] * (s.Z[k] - s.U[k])) / (1 + s.rho[k]) for k in TARGET}
 
 
 def test_finds_the_nearest_sparse_point():
-    s, residuals = admm.step(admm.init(TARGET, project, 0.5), TARGET, project)
+    s, residuals = admm.step(admm.init(TARGET, project, rho(0.5)), TARGET, project)
     for _ in range(200):
         s, residuals = admm.step(s, exact_w_step(s), project)
         s = admm.grow(s, 1.05)
@@ -31,14 +35,14 @@ def test_finds_the_nearest_sparse_point():
 
 
 def test_starts_in_the_set_with_memory_of_its_own():
-    s = admm.init(TARGET, project, 1.0)
+    s = admm.init(TARGET, project, rho(1.0))
     assert all(torch.equal(s.Z[k], project(TARGET)[k]) for k in TARGET)
     assert all(not u.any() for u in s.U.values())
     assert all(s.Z[k].data_ptr() != TARGET[k].data_ptr() for k in TARGET)
 
 
 def test_residuals_are_what_they_are_called():
-    s = admm.init(TARGET, project, 2.0)
+    s = admm.init(TARGET, project, rho(2.0))
     W = {k: t + 1 for k, t in TARGET.items()}
     after, residuals = admm.step(s, W, project)
     assert residuals.primal == pytest.approx(float(sum((W[k] - after.Z[k]).pow(2).sum() for k in W) ** 0.5))
@@ -47,16 +51,18 @@ def test_residuals_are_what_they_are_called():
 
 
 def test_growing_rho_leaves_the_unscaled_dual_alone():
-    s, _ = admm.step(admm.init(TARGET, project, 2.0), TARGET, project)
+    s, _ = admm.step(admm.init(TARGET, project, rho(2.0)), TARGET, project)
     grown = admm.grow(s, 1.3)
-    assert grown.rho == 2.6
-    assert all(torch.allclose(grown.rho * grown.U[k], s.rho * s.U[k]) for k in TARGET)
+    assert grown.rho == rho(2.6)
+    assert all(torch.allclose(grown.rho[k] * grown.U[k], s.rho[k] * s.U[k]) for k in TARGET)
 
 
 def test_the_penalty_gradient_is_that_of_the_squared_penalty():
     W = {k: torch.nn.Parameter(t.clone()) for k, t in TARGET.items()}
-    s = admm.State(project(TARGET), {k: torch.randn_like(t) for k, t in TARGET.items()}, 0.7)
-    penalty = torch.stack([s.rho / 2 * (W[k] - s.Z[k] + s.U[k]).pow(2).sum() for k in W]).sum()
+    s = admm.State(
+        project(TARGET), {k: torch.randn_like(t) for k, t in TARGET.items()}, {"a": 0.7, "b": 0.2}, frozenset()
+    )
+    penalty = torch.stack([s.rho[k] / 2 * (W[k] - s.Z[k] + s.U[k]).pow(2).sum() for k in W]).sum()
     loss = penalty + torch.stack([w.sum() for w in W.values()]).sum()
     expected = dict(zip(W, torch.autograd.grad(loss, list(W.values())), strict=True))
     for w in W.values():
@@ -66,8 +72,31 @@ def test_the_penalty_gradient_is_that_of_the_squared_penalty():
     torch.testing.assert_close(gradients, expected)
 
 
+def test_what_the_projection_leaves_alone_feels_no_penalty():
+    """Held to its last copy, a layer that may stay dense could not learn."""
+    all_of_a = lambda V: {"a": V["a"].clone(), "b": Unstructured().project(V["b"], 2)}  # noqa: E731
+    s = admm.init(TARGET, all_of_a, rho(1.0))
+    assert s.free == {"a"}
+    W = {k: torch.nn.Parameter(t + 1) for k, t in TARGET.items()}
+    for w in W.values():
+        w.grad = torch.zeros_like(w)
+    admm.add_penalty_gradient(s, W)
+    gradients = {k: w.grad for k, w in W.items()}
+    assert not gradients["a"].any() and gradients["b"].any()
+    after, _ = admm.step(s, {k: w.detach() for k, w in W.items()}, all_of_a)
+    assert after.free == {"a"} and not after.U["a"].any()
+
+
+@pytest.mark.parametrize(("primal", "dual", "factor"), [(11.0, 1.0, 2.0), (1.0, 11.0, 0.5), (1.0, 2.0, 1.0)])
+def test_balancing_raises_rho_where_the_primal_residual_is_large(primal, dual, factor):
+    s, _ = admm.step(admm.init(TARGET, project, {"a": 2.0, "b": 3.0}), TARGET, project)
+    after = admm.rebalance(s, admm.Residuals(primal, dual, 0.1))
+    assert after.rho == {"a": 2.0 * factor, "b": 3.0 * factor}
+    assert all(torch.allclose(after.rho[k] * after.U[k], s.rho[k] * s.U[k]) for k in TARGET)
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_divergence_is_an_error(value):
-    s = admm.init(TARGET, project, 1.0)
+    s = admm.init(TARGET, project, rho(1.0))
     with pytest.raises(Diverged):
         admm.step(s, TARGET | {"a": torch.tensor([1.0, value, 0.0, 0.0])}, project)

@@ -6,87 +6,147 @@ from pruning.analysis import Layer
 from pruning.budgets import settle
 from pruning.errors import InvalidPlan
 from pruning.plan import Plan
-
-
-def layer(name: str, weights: int) -> Layer:
-    return Layer(
-        name=name,
-        weight=f"{name}.weight",
-        kind="dense",
-        shape=(weights, 1),
-        weights=weights,
-        zeros_share=0,
-        patterns=("unstructured",),
-        multiply_adds=weights,
-    )
-
-
-LAYERS = [layer("conv1", 20), layer("conv2", 80), layer("fc", 900)]
-V = {x.name: torch.randn(x.weights, generator=torch.Generator().manual_seed(i)) for i, x in enumerate(LAYERS)}
-
-
-def plan(budget=None, **more) -> Plan:
-    return Plan.model_validate({"budget": budget or {"pruning_rate": 10}, **more})
-
-
-def test_global_is_one_top_k_over_all_layers():
-    kept = settle(plan(), LAYERS).allocate(V)
-    threshold = torch.cat(list(V.values())).abs().sort(descending=True).values[99]
-    assert kept == {k: int((v.abs() >= threshold).sum()) for k, v in V.items()}
-
-
-def test_every_layer_keeps_one_and_the_total_stays():
-    faint = V | {"conv1": V["conv1"] * 1e-6}
-    kept = settle(plan(), LAYERS).allocate(faint)
-    assert kept["conv1"] == 1 and sum(kept.values()) == 100
-
-
-def test_allocation_does_not_change_the_values():
-    before = {k: v.clone() for k, v in V.items()}
-    settle(plan(), LAYERS).allocate(V)
-    assert all(torch.equal(before[k], V[k]) for k in V)
-
-
-def test_uniform_gives_each_layer_its_share():
-    assert settle(plan(allocation="uniform"), LAYERS).allocate(V) == {"conv1": 2, "conv2": 8, "fc": 90}
-    kept = settle(plan({"pruning_rate": 300}, allocation="uniform"), LAYERS).allocate(V)
-    assert min(kept.values()) == 1 and sum(kept.values()) == 3
+from pruning.sets import Sets
+from tests.unit.pruning.shapes import CHAIN, LAYERS, allocated, layer, plan, scores, weights
 
 
 def test_rules_are_counted_in_the_budget():
     rules = [{"match": "conv*", "exclude": True}, {"match": "conv2.weight", "sparsity": 0.5}]
-    kept = settle(plan(layers=rules), LAYERS).allocate(V)
-    assert kept == {"conv1": 20, "conv2": 40, "fc": 40}
+    assert allocated(plan(layers=rules), LAYERS) == {"conv2": 40, "fc": 40}
 
 
-@pytest.mark.parametrize("rate", [1, 1.0001, 3, 7.77, 71.2, 300])
-def test_the_rate_is_never_missed(rate):
-    kept = settle(plan({"pruning_rate": rate}), LAYERS).allocate(V)
-    assert 1000 / sum(kept.values()) >= rate
-    assert 1000 / (sum(kept.values()) + 1) < rate
+def test_a_rule_may_give_pattern_sparsity_and_rho():
+    rules = [
+        {"match": "*", "rho": 0.5},
+        {"match": "conv2", "pattern": {"kind": "filter"}, "sparsity": 0.5, "rho": 0.1},
+        {"match": "fc", "sparsity": 0.75},
+    ]
+    allowance = settle(plan({"pruning_rate": 2}, layers=rules), CHAIN)
+    assert {k: p.kind for k, p in allowance.patterns.items()} == {
+        "conv1": "unstructured",
+        "conv2": "filter",
+        "fc": "unstructured",
+    }
+    assert allowance.rho == {"conv1": 0.5, "conv2": 0.1}
+    kept = allowance.allocate(scores(allowance, weights(CHAIN)))
+    assert kept["conv2"] == 3 and kept["fc"] == 30
 
 
-def test_sparsity_counts_exactly():
-    assert sum(settle(plan({"sparsity": 0.9}), LAYERS).allocate(V).values()) == 100
+def test_what_cannot_take_the_plans_pattern_stays_dense():
+    allowance = settle(plan({"pruning_rate": 2}, pattern={"kind": "kernel"}), CHAIN)
+    assert set(allowance.patterns) == {"conv1", "conv2"}
+    kept = allowance.allocate(scores(allowance, weights(CHAIN)))
+    assert allowance.cost(kept) == 9 * sum(kept.values()) + 120
+
+
+def test_two_of_four_is_what_it_is():
+    W = weights(CHAIN)
+    for rate in (1, 1.5, 1.7):
+        allowance = settle(plan({"pruning_rate": rate}, pattern={"kind": "n_m"}), CHAIN)
+        kept = allowance.allocate(scores(allowance, W))
+        Z = Sets.of(allowance).project(W)
+        assert allowance.cost(kept) == 2 * 36 + 108 + 60 == sum(int((z != 0).sum()) for z in Z.values())
+
+
+def test_n_m_beside_a_pattern_that_shares():
+    rules = [{"match": "conv2", "pattern": {"kind": "n_m", "n": 1, "m": 4}}]
+    allowance = settle(plan({"pruning_rate": 4}, layers=rules), CHAIN)
+    kept = allowance.allocate(scores(allowance, weights(CHAIN)))
+    assert kept["conv2"] == 1 and kept["conv1"] + kept["fc"] == int(444 / 4) - 54
+
+
+def test_projection_keeps_dense_layers_and_shares_no_memory():
+    W = weights(CHAIN)
+    rules = [{"match": "fc", "exclude": True}]
+    Z = Sets.of(settle(plan({"pruning_rate": 2}, layers=rules), CHAIN)).project(W)
+    assert torch.equal(Z["fc"], W["fc"]) and set(Z) == set(W)
+    assert all(Z[k].shape == W[k].shape and Z[k].data_ptr() != W[k].data_ptr() for k in W)
+    assert sum(int((z != 0).sum()) for z in Z.values()) == 222
+
+
+def refused(plan: Plan, layers: list[Layer]) -> tuple[str, str]:
+    with pytest.raises(InvalidPlan) as error:
+        settle(plan, layers)
+    return str(error.value), error.value.pointer
 
 
 def test_a_rule_that_matches_nothing_is_named():
-    with pytest.raises(InvalidPlan, match="'conv9' matches no layer; the layers are conv1, conv2, fc") as error:
-        settle(plan(layers=[{"match": "conv9", "exclude": True}]), LAYERS)
-    assert error.value.pointer == "/layers/0/match"
+    said = refused(plan(layers=[{"match": "conv9", "exclude": True}]), LAYERS)
+    assert said == ("'conv9' matches no layer; the layers are conv1, conv2, fc", "/layers/0/match")
 
 
 def test_an_impossible_budget_names_a_possible_one():
-    with pytest.raises(InvalidPlan, match=r"at most 1\.108"):
-        settle(plan(layers=[{"match": "fc", "exclude": True}]), LAYERS)
-    possible = plan({"pruning_rate": 1.108}, layers=[{"match": "fc", "exclude": True}])
-    assert settle(possible, LAYERS).shared_kept == 2
+    rules = [{"match": "fc", "exclude": True}]
+    said, pointer = refused(plan(layers=rules), LAYERS)
+    assert pointer == "/budget" and "900 are held by rules in `layers`" in said
+    assert said.endswith("ask for a pruning rate of at most 1.108")
+    assert sum(allocated(plan({"pruning_rate": 1.108}, layers=rules), LAYERS).values()) == 2
 
 
 def test_at_the_named_rate_each_layer_keeps_one():
-    with pytest.raises(InvalidPlan):
-        settle(plan({"pruning_rate": 334}), LAYERS)
-    assert settle(plan({"pruning_rate": 333.3}), LAYERS).allocate(V) == {"conv1": 1, "conv2": 1, "fc": 1}
+    assert "at most 333.333" in refused(plan({"pruning_rate": 334}), LAYERS)[0]
+    assert allocated(plan({"pruning_rate": 333.333}), LAYERS) == {"conv1": 1, "conv2": 1, "fc": 1}
+
+
+@pytest.mark.parametrize("total", range(10, 400, 7))
+def test_the_named_rate_is_always_possible(total):
+    layers = [layer("a", total, 1), *(layer(f"b{i}", 3, 1) for i in range(6))]
+    for budget, name in (({"pruning_rate": 1e6}, "pruning_rate"), ({"sparsity": 0.99999}, "sparsity")):
+        named = refused(plan(budget), layers)[0].split()[-1]
+        settle(plan({name: float(named.replace(",", ""))}), layers)
+    named = refused(plan({"multiply_adds_share": 1e-6}), layers)[0].split()[-1]
+    settle(plan({"multiply_adds_share": float(named)}), layers)
+
+
+def test_what_n_m_gives_is_said():
+    said, pointer = refused(plan({"pruning_rate": 10}, pattern={"kind": "n_m"}), CHAIN)
+    assert pointer == "/budget" and "240 are what 2 of 4 leaves" in said and said.endswith("at most 1.85")
+
+
+def test_a_pattern_that_no_layer_can_take_is_refused():
+    said, pointer = refused(plan({"pruning_rate": 2}, pattern={"kind": "kernel"}), LAYERS)
+    assert pointer == "/pattern"
+    assert said == (
+        "no layer can take the pattern kernel ('conv1': its kernels have one weight); "
+        "they can take unstructured, channel, column, block"
+    )
+    assert "added to those of other layers" in refused(plan({"pruning_rate": 2}, pattern={"kind": "filter"}), LAYERS)[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "says"),
+    [
+        (
+            {"pattern": {"kind": "kernel"}},
+            "pattern",
+            "'fc' cannot take the pattern kernel: its kernels have one weight",
+        ),
+        ({"pattern": {"kind": "filter"}}, "pattern", "are the model's output; it can take unstructured, channel"),
+        ({"sparsity": 0.5}, "pattern", "cannot take the plan's pattern kernel"),
+    ],
+)
+def test_a_rule_that_a_layer_cannot_follow_is_refused(rule, field, says):
+    rules = [{"match": "conv1", "exclude": True}, {"match": "fc", **rule}]
+    said, pointer = refused(plan({"pruning_rate": 2}, pattern={"kind": "kernel"}, layers=rules), CHAIN)
+    assert says in said and pointer == f"/layers/1/{field}"
+
+
+def test_the_filters_of_a_recurrent_layer_are_gates():
+    layers = [layer("lstm.W", 8, 4, kind="recurrent", fc=1), layer("fc", 3, 2)]
+    rules = [{"match": "lstm.W", "pattern": {"kind": "filter"}}]
+    assert "gates of units" in refused(plan({"pruning_rate": 2}, layers=rules), layers)[0]
+
+
+def test_another_sparsity_than_that_of_n_m_is_refused():
+    rules = [{"match": "conv2", "sparsity": 0.9}]
+    said, pointer = refused(plan({"pruning_rate": 1.5}, pattern={"kind": "n_m"}, layers=rules), CHAIN)
+    assert pointer == "/layers/0/sparsity" and "2 of 4 is a sparsity of 0.5, not 0.9" in said
+
+
+def test_a_rule_for_all_layers_is_for_those_that_can():
+    rules = [{"match": "*", "sparsity": 0.5}]
+    allowance = settle(plan({"pruning_rate": 1.4}, pattern={"kind": "kernel"}, layers=rules), CHAIN)
+    assert allowance.allocate({}) == {"conv1": 6, "conv2": 12}
 
 
 @pytest.mark.parametrize(
@@ -107,11 +167,3 @@ def test_wrong_budgets_are_refused(budget, says):
 
 def test_a_budget_is_a_whole_plan():
     assert Plan.model_validate({"budget": {"pruning_rate": 10}}).admm.rounds > 0
-
-
-@pytest.mark.parametrize("kept", [11, 15, 101, 3000, 10099, 10100])
-def test_uniform_never_empties_a_layer(kept):
-    layers = [layer("big", 10_000), *(layer(f"small{i}", 10) for i in range(10))]
-    counts = settle(plan({"pruning_rate": 10_100 / kept}, allocation="uniform"), layers).allocate({})
-    assert min(counts.values()) >= 1 and sum(counts.values()) == kept
-    assert all(counts[x.name] <= x.weights for x in layers)

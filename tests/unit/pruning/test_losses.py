@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from pruning.fit import Goal, Kind, Loss
-from pruning.losses import LOSSES, TEMPERATURE, distance
+from pruning.losses import LOSSES, distance
 from pruning.onnx.network import Gives
 
 Z = torch.tensor([[1.0, 2.0, -1.0], [0.0, -2.0, 3.0]])
 Y = torch.tensor([1, 0])
+TEMPERATURE = 4.0
 
 
 def goal(kind: Kind = "classes", loss: Loss = "cross_entropy", axis: int = 1) -> Goal:
@@ -60,22 +61,26 @@ def test_distillation_is_the_divergence_at_a_temperature(give, rng):
     p, q = (Z / TEMPERATURE).softmax(1), (other / TEMPERATURE).softmax(1)
     expected = (p * (p / q).log()).sum(1).mean() * TEMPERATURE**2
     ending = "logits" if give(Z) is Z else "probabilities" if (give(Z) > 0).all() else "log_probabilities"
-    got = distance({"y": give(other)}, {"y": give(Z)}, {"y": ending}, goal("scores", "distill"))
+    got = distance({"y": give(other)}, {"y": give(Z)}, {"y": ending}, goal("scores", "distill"), TEMPERATURE)
     assert got.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_distillation_of_numbers_is_relative_and_adds_over_outputs():
     taught = torch.tensor([[0.0], [2.0]])
-    far = distance({"y": taught + 1}, {"y": taught}, {"y": "logits"}, goal("values", "distill"))
+    far = distance({"y": taught + 1}, {"y": taught}, {"y": "logits"}, goal("values", "distill"), TEMPERATURE)
     assert far.item() == pytest.approx(1, rel=1e-5)
-    scaled = distance({"y": taught * 50 + 50}, {"y": taught * 50}, {"y": "logits"}, goal("values", "distill"))
+    scaled = distance(
+        {"y": taught * 50 + 50}, {"y": taught * 50}, {"y": "logits"}, goal("values", "distill"), TEMPERATURE
+    )
     assert scaled.item() == pytest.approx(1, rel=1e-5)
     endings: dict[str, Gives] = {"y": "logits", "z": "sigmoid"}
-    both = distance({"y": taught + 1, "z": taught + 1}, {"y": taught, "z": taught}, endings, goal("values", "distill"))
+    both = distance(
+        {"y": taught + 1, "z": taught + 1}, {"y": taught, "z": taught}, endings, goal("values", "distill"), TEMPERATURE
+    )
     assert both.item() == pytest.approx(2, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["scores", "values"])
 def test_the_dense_model_is_at_no_distance_from_itself(kind):
     loss = "distill" if kind == "scores" else "mse"
-    assert abs(distance({"y": Z}, {"y": Z}, {"y": "logits"}, goal(kind, loss)).item()) < 1e-6
+    assert abs(distance({"y": Z}, {"y": Z}, {"y": "logits"}, goal(kind, loss), TEMPERATURE).item()) < 1e-6

@@ -1,0 +1,80 @@
+"""Budgets that only the model and the data can turn into rates: a file's size, and a loss of accuracy."""
+
+import math
+
+import torch
+from onnx import ModelProto
+
+from pruning.batches import Batches
+from pruning.budgets import settle
+from pruning.errors import InvalidPlan
+from pruning.measure import gzip_bytes
+from pruning.objective import Objective
+from pruning.onnx.network import Network
+from pruning.onnx.writeback import write_back
+from pruning.plan import Budget, Plan
+from pruning.quantize import DEFAULT_BITS, project
+from pruning.sets import Sets
+
+MARGIN = 0.97  # of the bytes asked for: training changes the values, and with them how they compress
+CLOSE = 1.005  # two rates of a smaller ratio are one
+
+
+def with_rate(plan: Plan, model: ModelProto, network: Network) -> Plan:
+    """A plan for a size in bytes as a plan for the lowest rate that meets it; other plans as they are.
+
+    Raises: InvalidPlan: no rate does.
+    """
+    if plan.budget.bytes is None:
+        return plan
+    low, high = 1.0, float(sum(layer.weights for layer in network.layers.values()))
+    while high > 1 and not _possible(plan, network, high):
+        high /= CLOSE
+    if (least := _bytes_at(plan, model, network, high)) > plan.budget.bytes * MARGIN:
+        raise InvalidPlan(f"with next to no weights left the file still has {least:,} bytes; ask for more", "/budget")
+    while high / low > CLOSE:
+        middle = math.sqrt(low * high)
+        fits = _bytes_at(plan, model, network, middle) <= plan.budget.bytes * MARGIN
+        low, high = (low, middle) if fits else (middle, high)
+    return plan.model_copy(update={"budget": Budget(pruning_rate=high)})
+
+
+def floor_of(plan: Plan, objective: Objective, network: Network, val: Batches, test: Batches) -> float | None:
+    """The least score that a search may end at; None where there is no search.
+
+    The dense network counts as what it gives on the test split, where that is worse than on the validation split:
+    it may have been trained on what the validation split was cut from. No pruned network is judged by the test split
+    before the end.
+    """
+    drop = plan.budget.max_accuracy_drop
+    if drop is None:
+        return None
+    dense = min(objective.score(objective.measure(network, split)) for split in (val, test))
+    return dense - drop if dense >= 0 else dense * (1 + drop)
+
+
+def _possible(plan: Plan, network: Network, rate: float) -> bool:
+    try:
+        _sets(plan, network, rate)
+    except InvalidPlan:
+        return False
+    return True
+
+
+def _sets(plan: Plan, network: Network, rate: float) -> Sets:
+    wanted = plan.model_copy(update={"budget": Budget(pruning_rate=rate)})
+    return Sets.of(settle(wanted, tuple(network.layers.values())))
+
+
+@torch.no_grad()
+def _bytes_at(plan: Plan, model: ModelProto, network: Network, rate: float) -> int:
+    """Of the file with the weights projected, and on levels where that is planned; the network is as before."""
+    W = {k: w.detach().clone() for k, w in network.W().items()}
+    Z = _sets(plan, network, rate).project(W)
+    if plan.quantize is not None:
+        bits = plan.quantize.bits or round(plan.quantize.average_bits or DEFAULT_BITS)
+        Z = {k: project(z, z != 0, bits).Z for k, z in Z.items()}
+    network.set_W(Z)
+    size = gzip_bytes(write_back(model, network).SerializeToString())
+    network.set_W(W)
+    return size

@@ -1,0 +1,141 @@
+"""A rate that rises while training: masks are re-made often, of units first and then of single weights.
+
+Source: Zhu & Gupta 2017, "To prune, or not to prune" (masks along a rising schedule).
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pruning.allocations import of_the_largest
+from pruning.errors import Diverged
+from pruning.methods.problem import Began, Checkpoint, Event, Events, Problem, Round, Warned, pack, unpack
+from pruning.methods.retraining import Retraining
+from pruning.methods.rounds import LOWERED, Training
+from pruning.methods.stage import frozen_zeros
+from pruning.plan import Gradual, Plan
+from pruning.sparsity.filter import Filter
+from pruning.sparsity.form import Form
+from pruning.train import mask_gradients
+
+EASE = 1.5  # how much faster the rate rises at first than at last
+NO_ROUNDS = {"primal": 0.0, "dual": 0.0, "relative": 0.0, "rounds": 0}
+
+
+def gradual(problem: Problem, resume: Checkpoint | None = None) -> Events:
+    """Units go, then weights, an epoch a round; then masked retraining. Raises: Diverged, twice."""
+    settings = problem.plan.gradual
+    if resume is not None:  # what is zero in it is asked before training is loaded
+        problem.network.module.load_state_dict(unpack(resume.tensors, "network"))
+    if resume is None or resume.phase == "prune":
+        yield from Rising(problem, settings).run(resume)
+        resume = None
+    yield from Retraining(problem, problem.plan.retrain, frozen_zeros(problem), NO_ROUNDS).run(resume)
+
+
+@dataclass
+class Rising:
+    """The epochs in which masks are re-made. masks: where weights may be; bias_masks: of units that have some."""
+
+    problem: Problem
+    settings: Gradual
+
+    def run(self, resume: Checkpoint | None) -> Generator[Event, None, None]:
+        """Raises: Diverged: it diverged once more after the learning rate was lowered."""
+        problem = self.problem
+        self.masks, self.lowered = problem.masks(), 1.0
+        self.bias_masks = problem.bury(self.masks)
+        training = Training(problem.trainer, freeze=self._freeze, after_step=self._after_step)
+        training.begin()
+        if resume is not None:
+            training.load(resume)
+            self.lowered = resume.numbers["lowered"]
+        yield Began("prune")
+        first, last = (resume.done if resume else 0) + 1, rounds(problem.plan)
+        for number in range(first, last + 1):
+            put_back, masks = training.copied(), (self.masks, self.bias_masks)
+            try:
+                loss = self._epoch(training, number)
+            except Diverged:
+                if self.lowered < 1:
+                    raise
+                put_back()
+                (self.masks, self.bias_masks), self.lowered = masks, LOWERED
+                yield Warned(f"epoch {number} diverged; it is done again with a tenth of the learning rate")
+                loss = self._epoch(training, number)
+            accuracy, rate = problem.measure(), self._rate_now()
+            values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy, "pruning_rate": rate}
+            yield Round("prune", number, number == last, values, self._kept(training, number, number == last))
+
+    def _epoch(self, training: Training, number: int) -> float:
+        steps = self.problem.train.steps
+        self._at = (number - 1) * steps
+        return training.steps(steps, lambda _: self.settings.learning_rate * self.lowered)
+
+    def _freeze(self) -> None:
+        mask_gradients(self.problem.network, self.masks, self.bias_masks)
+
+    def _after_step(self) -> None:
+        self._at += 1
+        every = max(1, self.problem.train.steps // self.settings.masks_per_epoch)
+        if self._at % every == 0 or self._at % self.problem.train.steps == 0:
+            self._make(self._at / self.problem.train.steps)
+
+    @torch.no_grad()
+    def _make(self, epochs: float) -> None:
+        """Masks for so many epochs done: of those that are, some go."""
+        problem, settings, units = self.problem, self.settings, unit_epochs(self.settings)
+        if epochs <= units:
+            share = 1 - (1 - settings.units) * _eased(epochs / units)
+            alive = units_that_stay(problem, share)
+            self.masks = {k: mask & alive[k] if k in alive else mask for k, mask in self.masks.items()}
+        else:
+            goal, low = problem.plan.budget.rate, min(settings.first_rate, problem.plan.budget.rate)
+            rate = low * (goal / low) ** _eased((epochs - units) / (rounds(problem.plan) - units))
+            budget = problem.plan.budget if rate >= goal else problem.plan.budget.at(rate)
+            W = {k: w.detach() for k, w in problem.network.W().items()}
+            Z = problem.sets(budget).project(W, problem.importance())
+            self.masks = {k: z != 0 for k, z in Z.items()}
+        W = problem.network.W()
+        problem.network.set_W({k: W[k] * mask for k, mask in self.masks.items()})
+        self.bias_masks = problem.bury(self.masks)
+
+    def _rate_now(self) -> float:
+        return sum(m.numel() for m in self.masks.values()) / max(1, sum(int(m.sum()) for m in self.masks.values()))
+
+    def _kept(self, training: Training, number: int, is_last: bool) -> Callable[[], Checkpoint]:
+        def kept() -> Checkpoint:
+            numbers = {**NO_ROUNDS, "step": training.trainer.step, "lowered": self.lowered}
+            return Checkpoint("prune", number, is_last, pack(training.kept()), numbers)
+
+        return kept
+
+
+def unit_epochs(settings: Gradual) -> int:
+    """Epochs in which units go."""
+    return 0 if settings.units == 1 else max(1, round(settings.unit_epochs))
+
+
+def rounds(plan: Plan) -> int:
+    """Epochs in which the rate rises."""
+    return unit_epochs(plan.gradual) + max(1, round(plan.gradual.epochs))
+
+
+def units_that_stay(problem: Problem, share: float) -> dict[str, Tensor]:
+    """Masks of the layers whose filters or neurons can go, by one ranking over all of them; each layer keeps one."""
+    network, importance = problem.network, problem.importance() or {}
+    forms = {k: Form.of(layer) for k, layer in network.layers.items() if layer.readers}
+    M = {k: form.matrices(network.W()[k].detach() * importance.get(k, 1.0)) for k, form in forms.items()}
+    scores = {k: Filter().scores(m) for k, m in M.items()}
+    if not scores:
+        return {}
+    kept = of_the_largest(scores, int(share * sum(s.numel() for s in scores.values())))
+    Z = {k: Filter().project(m, kept[k]) for k, m in M.items()}
+    alive = {k: z.flatten(2).any(2)[:, :, None, None].expand_as(z) for k, z in Z.items()}
+    return {k: form.restored(alive[k]) for k, form in forms.items()}
+
+
+def _eased(share: float) -> float:
+    return 1 - (1 - min(share, 1.0)) ** EASE
