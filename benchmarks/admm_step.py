@@ -12,11 +12,11 @@ from pruning.batches import Batches
 from pruning.budgets import settle
 from pruning.data.cache import Source, read
 from pruning.fit import check_fit
-from pruning.methods.problem import Problem
 from pruning.objective import Objective
 from pruning.onnx.analyse import analyse
 from pruning.onnx.vet import vet
 from pruning.plan import Plan
+from pruning.sets import Sets
 from pruning.train import Trainer
 
 PAIRS = 400
@@ -31,15 +31,15 @@ def main() -> None:
     objective = Objective.of(check_fit(analysis, dataset.summary("npz")), network)
     plan = Plan.model_validate({"budget": {"pruning_rate": 20}})
     train = Batches.of(dataset.train, 128, 0, torch.device("cpu"))
-    allowance = settle(plan, list(network.layers.values()))
-    problem = Problem(network, train, train, plan, allowance, objective, lambda _: None)
-    trainer = Trainer(network, train, objective, torch.optim.Adam(network.module.parameters(), 1e-4), problem.tick)
+    project = Sets.of(settle(plan, list(network.layers.values()))).project
+    trainer = Trainer(network, train, objective, plan.train, lambda _: None)
     W = network.W()
-    state = admm.init(W, problem.project, 1e-3)
+    state = admm.init(W, project, dict.fromkeys(W, 1e-3))
+    steps = round(plan.admm.epochs_per_round * train.steps)
     plain, penalised = _paired_steps(trainer, state, W)
-    update = statistics.median(_timed(lambda: admm.step(state, W, problem.project)) for _ in range(ROUNDS))
+    update = statistics.median(_timed(lambda: admm.step(state, W, project)) for _ in range(ROUNDS))
     step = statistics.median(plain)
-    per_step = update / problem.steps_per_round
+    per_step = update / steps
     ratio = statistics.median(b / a for a, b in zip(plain, penalised, strict=True))
     save(
         "admm_step",
@@ -48,7 +48,7 @@ def main() -> None:
             "ADMM step, ms (median)": round(statistics.median(penalised) * 1e3, 3),
             "ADMM step / plain step (median of pairs)": round(ratio, 4),
             "update of Z and U, ms (median)": round(update * 1e3, 2),
-            "training steps between two updates": problem.steps_per_round,
+            "training steps between two updates": steps,
             "with projections / plain step": round(ratio + per_step / step, 4),
         },
     )

@@ -8,13 +8,12 @@ import torch
 
 from pruning.aims import floor_of, with_rate
 from pruning.batches import Batches
-from pruning.budgets import settle
+from pruning.check import check
 from pruning.data.cache import read
 from pruning.data.dataset import Dataset, Split
 from pruning.deliver import Delivery, Trained, deliver
 from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import InvalidPlan
-from pruning.fit import check_fit
 from pruning.following import TRAINING, Tick, follow
 from pruning.listener import Listener, Metric
 from pruning.methods.course import total_steps
@@ -48,9 +47,8 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     if order.plan.quantize is not None:  # levels must not be scaled by channel afterwards
         model = fold_batch_norms(model)
     analysis, network = analyse(model)
-    goal = check_fit(analysis, dataset.summary(order.data_format), order.plan.train.loss, order.plan.train.output)
+    goal = check(order.plan, analysis, dataset.summary(order.data_format))
     dataset = dataset.bound(analysis.inputs)
-    settle(order.plan, analysis.layers)
     plan = with_rate(order.plan, model, network)
     listener.phase("baseline", max(begin, 0.02))
     device = device_of(order.plan)

@@ -13,8 +13,7 @@ from api.deps import Cursor, Limit, Read
 from api.problems import PRINTABLE, PROBLEM
 from api.routes.uploads import Time, require_ready
 from pruning.analysis import Analysis, DatasetSummary
-from pruning.budgets import settle
-from pruning.fit import check_fit
+from pruning.check import check
 from pruning.plan import Plan
 from store import jobs, uploads
 from store.database import reading, writing
@@ -142,9 +141,7 @@ def _check(session: Session, owner: str, body: JobIn) -> None:
     require_ready(model)
     require_ready(dataset)
     analysis = Analysis.model_validate(model.analysis)
-    settle(body.plan, analysis.layers)
-    train = body.plan.train
-    check_fit(analysis, DatasetSummary.model_validate(dataset.summary), train.loss, train.output)
+    check(body.plan, analysis, DatasetSummary.model_validate(dataset.summary))
 
 
 def _request(body: JobIn, key: str | None) -> jobs.Request:
