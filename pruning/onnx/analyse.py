@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pruning.onnx.convert import convert, inputs_of, stored_tensors
 from pruning.onnx.dtypes import FLOATS, HALVES, name_of
 from pruning.onnx.network import Network
 from pruning.onnx.node import shown
+from pruning.onnx.shrink import readers
 from pruning.onnx.vet import graphs_of, opset_of
 
 LARGEST_DIFFERENCE = 1e-3
@@ -41,6 +42,7 @@ def analyse(model: ModelProto) -> tuple[Analysis, Network]:
     ports = _ports(model)
     network, x, agreement, size = _understood(model, ports)
     network.layers = {layer.name: layer for layer in with_multiply_adds(network, x)}
+    network.layers = {layer.name: layer for layer in with_readers(network, model)}
     layers, shapes = network.layers.values(), _shapes(network, ports, agreement, size)
     analysis = Analysis(
         inputs=tuple(ports),
@@ -174,6 +176,27 @@ def with_multiply_adds(network: Network, x: Feeds) -> list[Layer]:
     return [
         layer.model_copy(update={"multiply_adds": counts[layer.name] // examples}) for layer in network.layers.values()
     ]
+
+
+def with_readers(network: Network, model: ModelProto) -> list[Layer]:
+    """The layers with those that read their filters; none where a layer has only a part of its stored tensor."""
+    whole = {
+        layer.weight: layer.name
+        for layer in network.layers.values()
+        if layer.weights == math.prod(network.sources[network.weights[layer.name]].shape)
+    }
+    found = readers(model)
+    return [
+        layer.model_copy(update={"readers": _by_layer(found.get(layer.weight, {}), whole)})
+        if whole.get(layer.weight) == layer.name
+        else layer
+        for layer in network.layers.values()
+    ]
+
+
+def _by_layer(tensors: Mapping[str, int], whole: Mapping[str, str]) -> dict[str, int]:
+    """None where a reader is no layer of its own: what goes with a filter would not be known."""
+    return {whole[tensor]: inputs for tensor, inputs in tensors.items()} if tensors.keys() <= whole.keys() else {}
 
 
 def _products(module: nn.Module, weight: torch.Tensor, x: torch.Tensor, y: Any) -> int:

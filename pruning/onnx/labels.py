@@ -1,0 +1,306 @@
+"""Labels for the channels of a graph's values: which are one, which must go together, and which must stay.
+
+Every value that a layer makes, and what is computed from it channel by channel, carries a label for each index of its
+channel axis. Values share labels where one is zero exactly where the other is; a label of one value is tied to that of
+another where neither can be removed alone; and an operator that has no rule freezes what it reads.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from pruning.onnx.convert import stored_tensors
+from pruning.onnx.dtypes import FLOATS
+from pruning.onnx.normalise import OLDEST_CONVERTED
+from pruning.onnx.shapes import LARGEST, SYMBOL, folded, shapes_of
+from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+
+Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+CHANNELS = 2 * SYMBOL + 1  # in a known shape: the number of channels, which may change
+MOST = 2**24  # labels of all values together: a small file may ask for any number
+
+
+class Unknown(Exception):
+    """This form of an operator has no rule."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Labels of a value. axis: counted from the end, -1 is the last; labels: one for each index along it."""
+
+    axis: int
+    labels: Ids
+
+
+@dataclass(frozen=True)
+class Product:
+    """A layer: a stored weight that reads channels and makes new ones.
+
+    inputs: (in,); outputs: (out,); rests: (out,), whether zero inputs give zero: the bias is zero.
+    by_input: the weight is (in, out / groups, ...) and not (out, in / groups, ...).
+    """
+
+    weight: str
+    inputs: Ids
+    outputs: Ids
+    rests: Mask
+    groups: int
+    by_input: bool
+
+    def matrix(self, W: np.ndarray) -> Mask:
+        """(groups, out / groups, in / groups): where the weight is not zero."""
+        rows = (W != 0).reshape(self.groups, W.shape[0] // self.groups, W.shape[1], -1).any(-1)
+        return rows.swapaxes(1, 2) if self.by_input else rows
+
+    def spread(self, mask: Mask, W: np.ndarray) -> Mask:
+        """A mask of (groups, out / groups, in / groups) in the weight's shape."""
+        rows = mask.swapaxes(1, 2) if self.by_input else mask
+        flat = rows.reshape(*W.shape[:2], *[1] * (W.ndim - 2))
+        return np.broadcast_to(flat, W.shape)
+
+
+@dataclass(frozen=True)
+class Each:
+    """Channel by channel: zero where all inputs are, or where none passes, if zero rests zero.
+
+    passes, rests: (n,); may_rest: whether it would with zeros for its own stored vectors.
+    """
+
+    inputs: tuple[Ids, ...]
+    outputs: Ids
+    passes: Mask
+    rests: Mask
+    may_rest: bool = True
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Channel by channel: zero where any input is."""
+
+    inputs: tuple[Ids, ...]
+    outputs: Ids
+
+
+@dataclass
+class Labels:
+    """What is known of a graph's channels.
+
+    steps: in the graph's order; axes: labels along axes of stored tensors; lengths: numbers in stored tensors that
+    count labels, by tensor and place; groups: depthwise convolutions by their output; ties: pairs that go together;
+    zeros: labels that are zero whatever is fed; frozen: those that stay; read: those that something else reads;
+    parts: labels of which at least one stays.
+    """
+
+    values: dict[str, Channels] = field(default_factory=dict)
+    steps: list[Product | Each | Gate] = field(default_factory=list)
+    axes: dict[str, dict[int, Ids]] = field(default_factory=dict)
+    lengths: list[tuple[str, int, Ids]] = field(default_factory=list)
+    groups: dict[str, Ids] = field(default_factory=dict)
+    ties: list[tuple[Ids, Ids]] = field(default_factory=list)
+    zeros: list[Ids] = field(default_factory=list)
+    frozen: list[Ids] = field(default_factory=list)
+    read: list[Ids] = field(default_factory=list)
+    parts: list[Ids] = field(default_factory=list)
+    count: int = 0
+
+    def mask(self, of: Iterable[Ids]) -> Mask:
+        """(labels,) True for those named."""
+        found = np.zeros(self.count, dtype=bool)
+        for labels in of:
+            found[labels] = True
+        return found
+
+    def classes(self) -> Ids:
+        """(labels,) the same number for labels that go together: the least of them."""
+        parent = list(range(self.count))
+
+        def root(i: int) -> int:
+            while parent[i] != i:
+                parent[i] = i = parent[parent[i]]
+            return i
+
+        for left, right in self.ties:
+            for a, b in zip(left.tolist(), right.tolist(), strict=True):
+                low, high = sorted((root(a), root(b)))
+                parent[high] = low
+        return np.array([root(i) for i in range(self.count)], dtype=np.int64)
+
+
+class Tracer:
+    """What is known while walking through a graph in its order, and what rules say about their operators."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model, self.found, self.room = model, Labels(), MOST
+        self.opset, self.shapes = opset_of(model), shapes_of(model)
+        self.stored = stored_tensors(model)
+        small = {k: t for k, t in self.stored.items() if math.prod(t.dims) <= LARGEST}
+        self.constants = {k: numpy_helper.to_array(t) for k, t in small.items()}
+        self.uses = Counter(name for graph in graphs_of(model.graph) for node in graph.node for name in node.input)
+        self.uses.update(port.name for graph in graphs_of(model.graph) for port in graph.output)
+        del self.uses[""]  # an input that is left out
+        for node in reversed(model.graph.node):  # pruning.onnx.unshare leaves aliases behind that nothing reads
+            if node.op_type == "Identity" and not self.uses[node.output[0]]:
+                self.uses[node.input[0]] -= 1
+
+    def attribute(self, node: NodeProto, name: str, default: Any = None) -> Any:
+        """Of a node."""
+        return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+    def channels(self, name: str) -> Channels:
+        """Raises: Unknown: the value has no labels."""
+        if name not in self.found.values:
+            raise Unknown
+        return self.found.values[name]
+
+    def rank(self, name: str) -> int:
+        """Axes of a value."""
+        if name not in self.shapes:
+            raise Unknown
+        return len(self.shapes[name])
+
+    def images(self, name: str) -> Channels:
+        """A value whose channels are on axis 1."""
+        x = self.channels(name)
+        if x.axis != 1 - self.rank(name):
+            raise Unknown
+        return x
+
+    def reads(self, name: str, axis: int, count: int) -> Ids:
+        """Labels of what a layer reads; new ones that stay where the value has none."""
+        if name in self.found.values:
+            x = self.found.values[name]
+            if x.axis != axis or len(x.labels) != count:
+                raise Unknown
+            return x.labels
+        return self.freeze(self.fresh(count))
+
+    def constant(self, name: str) -> np.ndarray:
+        """A small tensor that is known."""
+        if name not in self.constants:
+            raise Unknown
+        return self.constants[name]
+
+    def option(self, node: NodeProto, place: int, name: str) -> np.ndarray | None:
+        """What newer operator sets have as an input and older ones as an attribute; None where there is neither."""
+        if len(node.input) > place and node.input[place]:
+            return self.constant(node.input[place])
+        given = self.attribute(node, name)
+        return None if given is None else np.atleast_1d(given)
+
+    def is_own(self, name: str) -> bool:
+        """Whether a stored tensor is read in one place alone."""
+        return name in self.stored and self.uses[name] == 1
+
+    def parameter(self, name: str) -> np.ndarray:
+        """A stored tensor that may be cut."""
+        if not self.is_own(name) or self.stored[name].data_type not in FLOATS:
+            raise Unknown
+        return numpy_helper.to_array(self.stored[name])
+
+    def along(self, name: str, x: Channels) -> np.ndarray:
+        """(channels, rest) what each channel meets in a stored tensor that is broadcast to it; its axis is labelled."""
+        n = len(x.labels)
+        values = numpy_helper.to_array(self.stored[name]) if name in self.stored else self.constant(name)
+        axis = values.ndim + x.axis
+        if axis < 0 or values.shape[axis] == 1:
+            return np.broadcast_to(values.reshape(1, -1), (n, values.size))
+        if values.shape[axis] != n:
+            raise Unknown
+        self.parameter(name)
+        self.found.axes[name] = {axis: x.labels}
+        return np.moveaxis(values, axis, 0).reshape(n, -1)
+
+    def fresh(self, count: int) -> Ids:
+        """Labels that no value has yet."""
+        if self.found.count + count > MOST:
+            raise Unknown
+        self.found.count += count
+        return np.arange(self.found.count - count, self.found.count)
+
+    def freeze(self, labels: Ids) -> Ids:
+        """They stay."""
+        self.found.frozen.append(labels)
+        return labels
+
+    def tie(self, left: Ids, right: Ids) -> None:
+        """They go or stay together, one by one."""
+        self.found.ties.append((left, right))
+
+    def mapped(self, x: Channels, passes: Mask | bool, rests: Mask | bool, may_rest: bool = True) -> Channels:
+        """A value made channel by channel of one."""
+        y = self.fresh(len(x.labels))
+        to = y.shape
+        self.found.steps.append(Each((x.labels,), y, np.broadcast_to(passes, to), np.broadcast_to(rests, to), may_rest))
+        self.tie(x.labels, y)
+        return Channels(x.axis, y)
+
+    def joined(self, xs: Sequence[Channels], gate: bool = False) -> Channels:
+        """A value made channel by channel of several: zero where all are, or where any is."""
+        first, n = xs[0], len(xs[0].labels)
+        if any(x.axis != first.axis or len(x.labels) != n for x in xs):
+            raise Unknown
+        y, always = self.fresh(n), np.ones(n, dtype=bool)
+        labels = tuple(x.labels for x in xs)
+        self.found.steps.append(Gate(labels, y) if gate else Each(labels, y, always, always))
+        for x in labels:
+            self.tie(x, y)
+        return Channels(first.axis, y)
+
+    def counts(self, name: str, place: int, labels: Ids) -> None:
+        """A number in a stored tensor that is as large as there are labels; they stay where it cannot be changed."""
+        if self.is_own(name):
+            self.found.lengths.append((name, place, labels))
+        else:
+            self.freeze(labels)
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Something reads these values that no rule is known for."""
+        for name in {*names} & self.found.values.keys():
+            self.found.read.append(self.freeze(self.found.values[name].labels))
+
+    def follow(self, node: NodeProto, rules: "Mapping[str, Rule]") -> None:
+        """Labels of what a node gives; without a rule it freezes what it reads."""
+        if node.domain in STANDARD and (known := folded(self.model, node, self.constants)) is not None:
+            self.constants.update(zip(node.output, known, strict=False))
+            return
+        before = self.found.count
+        try:
+            if node.op_type not in rules or node.domain not in STANDARD or self.opset < OLDEST_CONVERTED:
+                raise Unknown
+            results = rules[node.op_type](self, node)
+            self.room -= sum(len(x.labels) for x in results)
+            if self.room < 0:
+                raise Unknown
+            self.found.values.update(zip(node.output, results, strict=False))
+        except Exception:  # noqa: BLE001  # Unknown, or a form that nobody thought of
+            half_made = np.arange(before, self.found.count)
+            self.found.read.append(self.freeze(half_made))
+            inner = [graph for a in node.attribute if a.HasField("g") for graph in graphs_of(a.g)]
+            nodes = (node, *(n for graph in inner for n in graph.node))
+            self.stop([*(name for n in nodes for name in n.input), *(p.name for graph in inner for p in graph.output)])
+
+    def finish(self) -> Labels:
+        """What leaves the graph stays, and so does what is counted at run time."""
+        self.stop(port.name for port in self.model.graph.output)
+        nodes = self.model.graph.node
+        counted = {n.output[0]: n.input[0] for n in nodes if n.op_type == "Shape" and n.input[0] in self.found.values}
+        picks = [n for n in nodes if n.op_type in ("Gather", "Slice") and n.input[0] in counted]
+        harmless = Counter(n.input[0] for n in picks if self._leaves_channels(n.output[0]))
+        for shape, name in counted.items():
+            if harmless[shape] != self.uses[shape]:
+                self.freeze(self.found.values[name].labels)
+        return self.found
+
+    def _leaves_channels(self, picked: str) -> bool:
+        return picked in self.constants and not (self.constants[picked] == CHANNELS).any()
+
+
+Rule = Callable[[Tracer, NodeProto], Sequence[Channels]]
