@@ -60,7 +60,7 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     _put_batch_norm_back(network, plan, train, was_there=len(model.graph.node) < nodes)
     tick = Tick(listener, total_steps(plan, train.steps))
     trainer = Trainer(network, train, objective, plan.train, tick)
-    problem = Problem(network, train, val, plan, objective, trainer, floor)
+    problem = Problem(model, network, train, val, plan, objective, trainer, floor)
     if resume is None:
         _baseline(problem, listener)
     convergence = follow(problem, listener, resume, started)

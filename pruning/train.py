@@ -119,18 +119,11 @@ class Trainer:
                 square.lerp_(gradient.square(), weight)
 
 
-def mask_gradients(network: Network, masks: Mapping[str, Tensor], bias_masks: Mapping[str, Tensor]) -> None:
-    """Zero the gradients of frozen weights and biases; with moments at 0 the optimizer leaves them exactly at 0."""
-    W, biases = network.W(), network.b()
-    for k, mask in masks.items():
-        _mask(W[k], mask)
-    for k, mask in bias_masks.items():
-        _mask(biases[k], mask)
-
-
-def _mask(parameter: nn.Parameter, mask: Tensor) -> None:
-    if parameter.grad is not None:
-        parameter.grad.mul_(mask)
+def mask_gradients(frozen: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
+    """Zero the gradients where masks are False; with moments at 0 the optimizer leaves what is 0 exactly at 0."""
+    for parameter, mask in frozen:
+        if parameter.grad is not None:
+            parameter.grad.mul_(mask)
 
 
 def _check(total: Tensor) -> None:

@@ -14,7 +14,7 @@ from pruning.errors import Diverged
 from pruning.methods.problem import Began, Checkpoint, Event, Events, Problem, Round, Warned, pack, unpack
 from pruning.methods.retraining import Retraining
 from pruning.methods.rounds import LOWERED, Training
-from pruning.methods.stage import frozen_zeros
+from pruning.methods.stage import frozen_by, frozen_zeros
 from pruning.plan import Gradual, Plan
 from pruning.sparsity.filter import Filter
 from pruning.sparsity.form import Form
@@ -37,7 +37,7 @@ def gradual(problem: Problem, resume: Checkpoint | None = None) -> Events:
 
 @dataclass
 class Rising:
-    """The epochs in which masks are re-made. masks: where weights may be; bias_masks: of units that have some."""
+    """The epochs in which masks are re-made. masks: where weights may be; frozen: with those of biases."""
 
     problem: Problem
     settings: Gradual
@@ -46,7 +46,7 @@ class Rising:
         """Raises: Diverged: it diverged once more after the learning rate was lowered."""
         problem = self.problem
         self.masks, self.lowered = problem.masks(), 1.0
-        self.bias_masks = problem.bury(self.masks)
+        self.frozen = frozen_by(problem, self.masks)
         training = Training(problem.trainer, freeze=self._freeze, after_step=self._after_step)
         training.begin()
         if resume is not None:
@@ -55,14 +55,14 @@ class Rising:
         yield Began("prune")
         first, last = (resume.done if resume else 0) + 1, rounds(problem.plan)
         for number in range(first, last + 1):
-            put_back, masks = training.copied(), (self.masks, self.bias_masks)
+            put_back, masks = training.copied(), (self.masks, self.frozen)
             try:
                 loss = self._epoch(training, number)
             except Diverged:
                 if self.lowered < 1:
                     raise
                 put_back()
-                (self.masks, self.bias_masks), self.lowered = masks, LOWERED
+                (self.masks, self.frozen), self.lowered = masks, LOWERED
                 yield Warned(f"epoch {number} diverged; it is done again with a tenth of the learning rate")
                 loss = self._epoch(training, number)
             accuracy, rate = problem.measure(), self._rate_now()
@@ -75,7 +75,7 @@ class Rising:
         return training.steps(steps, lambda _: self.settings.learning_rate * self.lowered)
 
     def _freeze(self) -> None:
-        mask_gradients(self.problem.network, self.masks, self.bias_masks)
+        mask_gradients(self.frozen)
 
     def _after_step(self) -> None:
         self._at += 1
@@ -95,12 +95,13 @@ class Rising:
             goal, low = problem.plan.budget.rate, min(settings.first_rate, problem.plan.budget.rate)
             rate = low * (goal / low) ** _eased((epochs - units) / (rounds(problem.plan) - units))
             budget = problem.plan.budget if rate >= goal else problem.plan.budget.at(rate)
-            W = {k: w.detach() for k, w in problem.network.W().items()}
+            useful = problem.useful() if epochs == round(epochs) else self.masks
+            W = {k: w.detach() * useful[k] for k, w in problem.network.W().items()}
             Z = problem.sets(budget).project(W, problem.importance())
             self.masks = {k: z != 0 for k, z in Z.items()}
         W = problem.network.W()
         problem.network.set_W({k: W[k] * mask for k, mask in self.masks.items()})
-        self.bias_masks = problem.bury(self.masks)
+        self.frozen = frozen_by(problem, self.masks)
 
     def _rate_now(self) -> float:
         return sum(m.numel() for m in self.masks.values()) / max(1, sum(int(m.sum()) for m in self.masks.values()))

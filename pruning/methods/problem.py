@@ -5,29 +5,32 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from onnx import ModelProto
+from torch import Tensor, nn
 
 from pruning.batches import Batches
 from pruning.budgets import settle
 from pruning.objective import Objective
-from pruning.onnx.batchnorm import clear_dead
 from pruning.onnx.network import Network
+from pruning.onnx.useful import useful_weights
 from pruning.plan import Budget, Plan
 from pruning.sets import Sets
 from pruning.sparsity.form import Form
 from pruning.train import Trainer
 
+Frozen = tuple[nn.Parameter, Tensor]
 TINY = 1e-20  # no weight counts nothing
 Phase = Literal["admm", "prune", "retrain", "quantize"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A network, its data and the plan, on one device.
+    """A model as a network, its data and the plan, on one device.
 
     floor: least score that a search may end at; None where the budget is not a search.
     """
 
+    model: ModelProto
     network: Network
     train: Batches
     val: Batches
@@ -67,16 +70,28 @@ class Problem:
         """Where the weights are not zero, by layer."""
         return {k: w.detach() != 0 for k, w in self.network.W().items()}
 
+    def useful(self) -> dict[str, Tensor]:
+        """Where a weight could change an output, for the zeros that there are; False where it is surely idle."""
+        return useful_weights(self.model, self.network)
+
     @torch.no_grad()
-    def bury(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Biases of filters and neurons without weights go to 0, so that these can be removed; where others are."""
-        biases = self.network.b()
-        forms = {k: Form.of(self.network.layers[k]) for k in biases}
-        alive = {k: forms[k].matrices(masks[k]).flatten(2).any(2).reshape(b.shape) for k, b in biases.items()}
-        for k, bias in biases.items():
-            bias.mul_(alive[k])
-        clear_dead(self.network, alive)
-        return alive
+    def bury(self, masks: Mapping[str, Tensor]) -> list[Frozen]:
+        """Filters and neurons without weights give exactly 0 from now on, so that they can be removed.
+
+        Their biases go to 0, and the mean and bias of a BatchNorm behind them; returns those parameters, and where they
+        may be trained.
+        """
+        biases, norms = self.network.b(), self.network.norms()
+        frozen = []
+        for k, layer in self.network.layers.items():
+            alive = Form.of(layer).matrices(masks[k]).flatten(2).any(2).flatten()
+            shifts = [biases.get(k), norms[k].bias] if k in norms else [biases.get(k)]
+            for shift in (s for s in shifts if isinstance(s, nn.Parameter)):
+                shift.mul_(alive.reshape(shift.shape))
+                frozen.append((shift, alive.reshape(shift.shape)))
+            if k in norms and isinstance(mean := norms[k].running_mean, Tensor):
+                mean.mul_(alive)
+        return frozen
 
 
 @dataclass(frozen=True)

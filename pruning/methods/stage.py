@@ -4,13 +4,16 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from pruning.methods.problem import NOTHING, Began, Checkpoint, Event, Memory, Problem, unpack
+from pruning.methods.problem import NOTHING, Began, Checkpoint, Event, Frozen, Memory, Problem, unpack
 from pruning.methods.retraining import Retraining
 from pruning.methods.rounds import ENDING, Rounds, Training
 from pruning.plan import Budget
 from pruning.sets import Sets
 from pruning.train import mask_gradients
+
+TURNS = 3  # of giving the places of idle weights to others
 
 
 @dataclass(frozen=True)
@@ -62,23 +65,34 @@ class Stage:
 
 def frozen_zeros(problem: Problem) -> Training:
     """Training in which the weights that are zero now stay so, and the biases of units that have none."""
-    masks = problem.masks()
-    bias_masks = problem.bury(masks)
-    return Training(problem.trainer, freeze=lambda: mask_gradients(problem.network, masks, bias_masks))
+    frozen = frozen_by(problem, problem.masks())
+    return Training(problem.trainer, freeze=lambda: mask_gradients(frozen))
+
+
+def frozen_by(problem: Problem, masks: Mapping[str, Tensor]) -> list[Frozen]:
+    """Weights with their masks, and the biases of units that have no weights then."""
+    W = problem.network.W()
+    return [*((W[k], mask) for k, mask in masks.items()), *problem.bury(masks)]
 
 
 @torch.no_grad()
 def hard_prune(problem: Problem, sets: Sets) -> None:
-    """W becomes its projection."""
-    W = {k: w.detach() for k, w in problem.network.W().items()}
-    problem.network.set_W(sets.project(W, problem.importance()))
+    """W becomes its projection; what could change no output gives its place to other weights."""
+    W = {k: w.detach().clone() for k, w in problem.network.W().items()}
+    for _ in range(TURNS):
+        problem.network.set_W(sets.project(W, problem.importance()))
+        problem.bury(problem.masks())
+        useful = {k: mask for k, mask in problem.useful().items() if k in sets.patterns}
+        if all(bool(mask[W[k] != 0].all()) for k, mask in useful.items()):
+            break
+        W = {k: w * useful[k] if k in useful else w for k, w in W.items()}
 
 
 def measured(problem: Problem, sets: Sets) -> dict[str, float]:
-    """Validation metric of W, and what a hard prune would give now."""
+    """Validation metric of W, and of its projection: what a hard prune would give now."""
     accuracy = problem.measure()
     W = {k: w.detach().clone() for k, w in problem.network.W().items()}
-    hard_prune(problem, sets)
+    problem.network.set_W(sets.project(W, problem.importance()))
     pruned = problem.measure()
     problem.network.set_W(W)
     return {"accuracy": accuracy, "accuracy_pruned": pruned}

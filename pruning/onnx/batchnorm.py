@@ -55,16 +55,6 @@ def insert(network: Network, batches: Iterable[Mapping[str, Tensor]]) -> None:
 
 
 @torch.no_grad()
-def clear_dead(network: Network, alive: Mapping[str, Tensor]) -> None:
-    """Forget the means of filters without weights, by layer: with biases of 0 they give exactly 0 from now on."""
-    for layer, mask in alive.items():
-        name = network.inserted.get(network.weights[layer].removesuffix(".weight"))
-        mean = network.module.get_submodule(name).get_buffer("running_mean") if name else None
-        if mean is not None:
-            mean.mul_(mask.reshape(mean.shape))
-
-
-@torch.no_grad()
 def fold(network: Network) -> None:
     """What was inserted into the convolutions before it: the same outputs in evaluation mode, and zeros stay zeros."""
     module = network.module

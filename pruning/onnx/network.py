@@ -1,13 +1,14 @@
 """The trainable network that an ONNX graph becomes."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from pruning.analysis import Layer
 
@@ -109,8 +110,30 @@ class Network:
         """Biases of the prunable layers that have one, by layer name: (out,), or (out, 1, 1) where added later."""
         return {k: self.module.get_parameter(v) for k, v in self.biases.items()}
 
+    def norms(self) -> dict[str, nn.Module]:
+        """The BatchNorm that alone reads a layer's outputs, by layer name."""
+        found = norms_behind(self.module)
+        modules = {k: found.get(weight.removesuffix(".weight")) for k, weight in self.weights.items()}
+        return {k: self.module.get_submodule(name) for k, name in modules.items() if name is not None}
+
     @torch.no_grad()
     def set_W(self, values: Mapping[str, Tensor]) -> None:
         """Copy values into the weights."""
         for k, parameter in self.W().items():
             parameter.copy_(values[k])
+
+
+def norms_behind(module: nn.Module) -> dict[str, str]:
+    """Names of BatchNorms by that of the only module whose output they read, which nothing else reads."""
+    assert isinstance(module, fx.GraphModule)
+    calls = [node for node in module.graph.nodes if node.op == "call_module"]
+    often = Counter(str(node.target) for node in calls)
+    found = {}
+    for node in calls:
+        before, norm = node.args[0], str(node.target)
+        if not isinstance(module.get_submodule(norm), nn.modules.batchnorm._BatchNorm):
+            continue
+        alone = isinstance(before, fx.Node) and before.op == "call_module" and len(before.users) == 1
+        if isinstance(before, fx.Node) and alone and often[norm] == often[str(before.target)] == 1:
+            found[str(before.target)] = norm
+    return found
