@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,10 @@ class Objective:
             loss = (1 - share) * loss + share * self._distance(network, outputs, {name: taught[name]})
         others = {k: v for k, v in taught.items() if k != name and v.is_floating_point()}
         return loss + self._distance(network, outputs, others) if others else loss
+
+    def taught_less(self, factor: float) -> "Objective":
+        """With so much of the teacher's share in the loss."""
+        return replace(self, distill=self.distill.model_copy(update={"weight": factor * self.distill.weight}))
 
     def measure(self, network: Network, split: Batches) -> float:
         """The goal's metric on all examples, in evaluation mode."""

@@ -260,6 +260,9 @@ class Distill(Frozen):
     temperature: float = Field(
         default=4, gt=0, le=100, description="Of the softened class scores (Hinton et al. 2015)."
     )
+    fades: bool = Field(
+        default=False, description="Whether its share falls to 0 over the second half of the retraining epochs."
+    )
 
 
 class Train(Frozen):
@@ -283,7 +286,7 @@ class Train(Frozen):
     )
     augment: Literal["none", "shift", "crop_flip"] = Field(
         default="none",
-        description="Of training images: shift moves them by up to a twelfth of their size, crop_flip by up to an "
+        description="Of training images: shift moves them by up to a 24th of their size, crop_flip by up to an "
         "eighth and mirrors half of them; what comes in at the edge repeats it.",
     )
     precision: Literal["auto", "float32", "mixed"] = Field(
@@ -306,6 +309,15 @@ class Train(Frozen):
         "it and fold it back at delivery; null: where an exporter seems to have folded it away.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes CUDA where it is there.")
+
+
+class Deliver(Frozen):
+    """What is done to the graph at the end; none of it changes an output."""
+
+    remove: bool = Field(
+        default=True,
+        description="Take filters, channels and neurons out of the graph that are always zero or that nothing reads.",
+    )
 
 
 SETTINGS: dict[Method, dict[str, type[Frozen]]] = {  # by method
@@ -347,6 +359,7 @@ class Plan(Frozen):
     quantize: Quantize | None = None
     distill: Distill = Distill()
     train: Train = Train()
+    deliver: Deliver = Deliver()
 
     @model_validator(mode="before")
     @classmethod

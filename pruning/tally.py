@@ -1,5 +1,7 @@
 """What is in a delivered file, counted there and not in memory."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from onnx import ModelProto, helper
 from torch import Tensor
@@ -7,31 +9,45 @@ from torch import Tensor
 from pruning.errors import WrongDelivery
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import values_of
-from pruning.onnx.network import Network
+from pruning.onnx.network import Network, Source
 from pruning.quantize import levels_in
 from pruning.report import LayerReport
+from pruning.sparsity.form import Form
 
 
-def tally(content: bytes, network: Network, quantized: bool) -> list[LayerReport]:
-    """Of each layer. Raises: WrongDelivery: it was quantized, but its values are on no levels."""
-    tensors, weights = stored_tensors(ModelProto.FromString(content)), weights_of(content, network)
-    found = []
+@dataclass(frozen=True)
+class Tally:
+    """zeros: that are left in the weights of the file's layers; removed: filters and neurons that it has no more."""
+
+    layers: list[LayerReport]
+    zeros: int
+    removed: int
+
+
+def tally(content: bytes, masked: bytes, network: Network, quantized: bool) -> Tally:
+    """Args: masked: the same graph with nothing taken out.
+
+    Raises: WrongDelivery: it was quantized, but its values are on no levels.
+    """
+    tensors, before = stored_tensors(ModelProto.FromString(content)), weights_of(masked, network)
+    layers, zeros, removed = [], 0, 0
     for layer in network.layers.values():
-        values = weights[layer.name].numpy()
-        kept = int(np.count_nonzero(values))
-        stored = 8 * helper.tensor_dtype_to_np_dtype(tensors[layer.weight].data_type).itemsize
-        found.append(
-            LayerReport(
-                name=layer.name,
-                kind=layer.kind,
-                weights=values.size,
-                kept=kept,
-                sparsity=1 - kept / values.size,
-                bits=_bits(values) if quantized else stored,
-                filters_removed=_empty_filters(values) if layer.kind in ("conv", "dense") else 0,
-            )
+        source, tensor = network.sources[network.weights[layer.name]], tensors[layer.weight]
+        is_whole = tuple(tensor.dims) == source.shape
+        values = (source.read(values_of(tensor)) if is_whole else values_of(tensor)).numpy()
+        kept, stored = int(np.count_nonzero(values)), helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        zeros, removed = zeros + values.size - kept, removed + _fewer(layer.kind, source, tuple(tensor.dims))
+        found = LayerReport(
+            name=layer.name,
+            kind=layer.kind,
+            weights=layer.weights,
+            kept=kept,
+            sparsity=1 - kept / layer.weights,
+            bits=_bits(values) if quantized else 8 * stored,
+            filters_removed=_empty_filters(Form.of(layer).matrices(before[layer.name])),
         )
-    return found
+        layers.append(found)
+    return Tally(layers, zeros, removed)
 
 
 def weights_of(content: bytes, network: Network) -> dict[str, Tensor]:
@@ -41,6 +57,12 @@ def weights_of(content: bytes, network: Network) -> dict[str, Tensor]:
     return {name: source.read(values_of(tensors[source.tensor])) for name, source in sources.items()}
 
 
+def _fewer(kind: str, source: Source, dims: tuple[int, ...]) -> int:
+    """Filters that a stored tensor has lost. Dense weights are stored transposed where they had to be moved."""
+    axis = 1 if kind == "conv_transpose" else -1 if source.moves else 0
+    return source.shape[axis] - dims[axis] if len(dims) == len(source.shape) else 0
+
+
 def _bits(values: np.ndarray) -> int:
     bits = levels_in(values)
     if bits is None:
@@ -48,5 +70,5 @@ def _bits(values: np.ndarray) -> int:
     return bits
 
 
-def _empty_filters(values: np.ndarray) -> int:
-    return int((~values.reshape(len(values), -1).any(axis=1)).sum())
+def _empty_filters(M: Tensor) -> int:
+    return int((~(M != 0).flatten(2).any(2)).sum())

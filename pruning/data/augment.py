@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SHIFT, CROP = 12, 8  # of an image's size, one part in so many
+SHIFT, CROP = 24, 8  # of an image's size, one part in so many
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]
 
 
 def shift(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Moved by up to a twelfth of its size; what comes in at the edge repeats it. x: (N, C, H, W)."""
+    """Moved by up to a 24th of its size; what comes in at the edge repeats it. x: (N, C, H, W)."""
     return _moved(x, rng, SHIFT, mirror=False)
 
 

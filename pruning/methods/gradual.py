@@ -20,6 +20,7 @@ from pruning.sparsity.filter import Filter
 from pruning.sparsity.form import Form
 from pruning.train import mask_gradients
 
+WARM_UP = 0.5  # epochs in which the learning rate rises
 EASE = 1.5  # how much faster the rate rises at first than at last
 NO_ROUNDS = {"primal": 0.0, "dual": 0.0, "relative": 0.0, "rounds": 0}
 
@@ -72,7 +73,8 @@ class Rising:
     def _epoch(self, training: Training, number: int) -> float:
         steps = self.problem.train.steps
         self._at = (number - 1) * steps
-        return training.steps(steps, lambda _: self.settings.learning_rate * self.lowered)
+        rate = self.settings.learning_rate * self.lowered
+        return training.steps(steps, lambda share: rate * min(1, (number - 1 + share) / WARM_UP))
 
     def _freeze(self) -> None:
         mask_gradients(self.frozen)

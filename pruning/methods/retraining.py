@@ -15,6 +15,8 @@ from pruning.methods.problem import NOTHING, Began, Checkpoint, Event, Memory, P
 from pruning.methods.rounds import ENDING, LOWERED, Training
 from pruning.plan import Retrain
 
+WARM_UP = 0.03  # share of the steps in which the learning rate rises
+
 
 @dataclass(frozen=True)
 class Retraining:
@@ -66,13 +68,18 @@ class Retraining:
     def _epoch(self, number: int, lowered: float, mean: Mean) -> float:
         def rate(share: float) -> float:
             done = (number - 1 + share) / self.settings.epochs
-            return lowered * self.settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            return lowered * self.settings.learning_rate * min(1, done / WARM_UP) * (1 + math.cos(math.pi * done)) / 2
 
         def after_step() -> None:
             self.training.after_step()
             mean.update()
 
-        return replace(self.training, after_step=after_step).steps(self.problem.train.steps, rate)
+        trainer, objective = self.training.trainer, self.problem.objective
+        if objective.distill.fades:
+            trainer.objective = objective.taught_less(min(1, 2 * (1 - (number - 1) / max(1, self.settings.epochs - 1))))
+        loss = replace(self.training, after_step=after_step).steps(self.problem.train.steps, rate)
+        trainer.objective = objective
+        return loss
 
 
 @dataclass
