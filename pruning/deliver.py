@@ -17,6 +17,7 @@ from safetensors.torch import save
 from pruning.data.dataset import Dataset
 from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import WrongDelivery
+from pruning.following import Ended
 from pruning.listener import Listener
 from pruning.measure import Feeds, Latency, gzip_bytes, latency, run, session
 from pruning.metrics import METRICS
@@ -36,7 +37,6 @@ from pruning.report import (
     Bytes,
     Checks,
     Compression,
-    Convergence,
     LatencyReport,
     LayerReport,
     Manifest,
@@ -57,10 +57,7 @@ NO_SPEED = (
     "zeros anywhere in a layer make the file compress better; stock ONNX Runtime multiplies by them all the same, "
     "so those that are left in the file save neither bytes on disk nor time"
 )
-SMALLER = (
-    "{:,} filters and neurons that were always zero, or that nothing read, are gone from the graph: every runtime gains "
-    "from that"
-)
+SMALLER = "{:,} filters and neurons that were always zero or never read are gone from the graph: every runtime gains"
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Trained:
     dataset: Dataset
     order: Order
     objective: Objective
-    convergence: Convergence
+    ended: Ended
     device: str
     batch_size: int
     started: float
@@ -126,15 +123,13 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
 
 
 def _written(trained: Trained) -> tuple[bytes, bytes]:
-    """The user's graph with the trained weights, and what is delivered: the same, or without its dead channels."""
+    """The user's graph with the trained weights that matter, and what is delivered: it, or it without dead channels."""
     network = trained.network
-    if not trained.order.plan.deliver.remove:
-        masked = write_back(trained.model, network).SerializeToString()
-        return masked, masked
     useful = useful_weights(trained.model, network)
     network.set_W({k: w.detach() * useful[k] for k, w in network.W().items()})
     masked = write_back(trained.model, network)
-    return masked.SerializeToString(), shrink(masked).SerializeToString()
+    pruned = shrink(masked) if trained.order.plan.deliver.remove else masked
+    return masked.SerializeToString(), pruned.SerializeToString()
 
 
 def _about_zeros(found: Tally) -> list[str]:
@@ -236,7 +231,8 @@ def _report(pruned: bytes, trained: Trained, measured: Measured) -> Report:
             **vars(measured.times),
         ),
         layers=tuple(measured.layers),
-        convergence=trained.convergence,
+        convergence=trained.ended.convergence,
+        search=trained.ended.search,
         checks=measured.checks,
         notes=measured.notes,
         manifest=_manifest(trained),

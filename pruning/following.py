@@ -7,16 +7,25 @@ from dataclasses import dataclass, replace
 from pruning.errors import Cancelled
 from pruning.listener import Listener, Metric
 from pruning.methods.course import course, total_steps
-from pruning.methods.problem import Began, Checkpoint, Problem, Round, Warned
+from pruning.methods.problem import Began, Checkpoint, Problem, Round, Searched, Warned
 from pruning.plan import Plan
-from pruning.report import Convergence
+from pruning.report import Convergence, SearchPoint
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
 EPOCHS_BETWEEN_CHECKPOINTS = 2
 
 
-def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Convergence:
-    """Train, and tell the listener; returns how ADMM ended, of the last stage. started: by time.monotonic()."""
+@dataclass(frozen=True)
+class Ended:
+    """How training ended: ADMM, of the last stage, and a search, if there was one."""
+
+    convergence: Convergence
+    search: tuple[SearchPoint, ...] = ()
+
+
+def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Ended:
+    """Train, and tell the listener. started: by time.monotonic()."""
+    search: tuple[SearchPoint, ...] = ()
     ending: Mapping[str, float] = resume.numbers if resume else {"rounds": 0}
     shown = int(resume.numbers["shown"]) if resume else 0
     for event in course(problem, resume):
@@ -25,13 +34,18 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
                 listener.phase(phase, progress_at(total_steps(problem.plan, problem.train.steps), problem.trainer.step))
             case Warned(text):
                 listener.warning(text)
+            case Searched(trials, floor):
+                sign = problem.objective.score(1)
+                search = tuple(
+                    SearchPoint(pruning_rate=t.rate, accuracy=sign * t.score, met=t.score >= floor) for t in trials
+                )
             case Round(phase, number, is_last, values):
                 shown += 1
                 ending = {**values, "rounds": number} if phase in ("admm", "quantize") else ending
                 listener.metric(Metric(shown, phase, number, values, problem.objective.goal.metric))
                 if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
                     listener.checkpoint(lambda e=event, n=shown: _timed(e.checkpoint(), started, n))
-    return _convergence(problem.plan, ending)
+    return Ended(_convergence(problem.plan, ending), search)
 
 
 def _timed(checkpoint: Checkpoint, started: float, shown: int) -> Checkpoint:

@@ -63,8 +63,8 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     problem = Problem(model, network, train, val, plan, objective, trainer, floor)
     if resume is None:
         _baseline(problem, listener)
-    convergence = follow(problem, listener, resume, started)
-    trained = Trained(model, network, dataset, order, objective, convergence, str(device), train.size, started)
+    ended = follow(problem, listener, resume, started)
+    trained = Trained(model, network, dataset, order, objective, ended, str(device), train.size, started)
     return deliver(trained, listener)
 
 

@@ -93,6 +93,14 @@ class LayerReport(Frozen):
     filters_removed: int = Field(default=0, description="Filters or neurons without weights.")
 
 
+class SearchPoint(Frozen):
+    """A trial of a search for a rate."""
+
+    pruning_rate: float
+    accuracy: float = Field(description="By the metric, on the validation split.")
+    met: bool = Field(description="Whether it lost no more than was allowed.")
+
+
 class Convergence(Frozen):
     """How ADMM ended."""
 
@@ -136,6 +144,7 @@ class Report(Frozen):
     latency: LatencyReport
     layers: tuple[LayerReport, ...]
     convergence: Convergence
+    search: tuple[SearchPoint, ...] = Field(default=(), description="What max_accuracy_drop tried, in order.")
     checks: Checks
     notes: tuple[str, ...] = ()
     manifest: Manifest

@@ -1,6 +1,6 @@
 """What every method is given and what it yields."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -125,6 +125,22 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A rate, and the score that it reached on the validation split."""
+
+    rate: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search has ended: all that it tried, and the score that was enough."""
+
+    trials: Sequence[Trial]
+    floor: float
+
+
+@dataclass(frozen=True)
 class Round:
     """A round that has ended; is_last: no other of its phase and stage follows.
 
@@ -140,7 +156,7 @@ class Round:
     checkpoint: Callable[[], Checkpoint] = field(repr=False)
 
 
-Event = Began | Warned | Round
+Event = Began | Warned | Searched | Round
 Events = Generator[Event, None, None]
 
 

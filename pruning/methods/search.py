@@ -5,23 +5,14 @@ Progressive pruning is the search: every trial starts from the partial model of 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import Tensor
 
-from pruning.methods.problem import Checkpoint, Events, Memory, Problem, unpack
+from pruning.methods.problem import Checkpoint, Events, Memory, Problem, Searched, Trial, unpack
 from pruning.methods.stage import Stage
 from pruning.plan import Plan, Search
 
 CLOSE = 1.02  # two rates of a smaller ratio are one
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A rate and the score that it reached."""
-
-    rate: float
-    score: float
 
 
 def search(problem: Problem, resume: Checkpoint | None = None) -> Events:
@@ -40,6 +31,7 @@ def search(problem: Problem, resume: Checkpoint | None = None) -> Events:
         trials = [*trials, Trial(rate, score)]
         state = problem.state() if score >= floor else state
     problem.network.module.load_state_dict(state)
+    yield Searched(trials, floor)
 
 
 def stages(plan: Plan) -> int:

@@ -62,7 +62,8 @@ def order(model, data, **changes):
 @pytest.fixture(scope="module")
 def digits():
     listener = Recorder()
-    plan = Plan.model_validate({"budget": {"pruning_rate": 10}, "admm": {"rounds": 4}, "retrain": {"epochs": 3}})
+    settings = {"admm": {"rounds": 4}, "retrain": {"epochs": 3}, "deliver": {"remove": False}}
+    plan = Plan.model_validate({"budget": {"pruning_rate": 10}, **settings})
     content = (EXAMPLES / "digits.onnx").read_bytes()
     return content, listener, prune(Order(content, EXAMPLES / "digits.npz", plan), listener)
 
@@ -159,7 +160,8 @@ def test_filters_that_died_behind_a_batch_norm_give_exactly_nothing():
     """Put back, trained and folded: where all weights of a filter are gone its bias is gone too."""
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
     rules = [{"match": "conv2", "sparsity": 0.998}]
-    given = order(content, data, layers=rules, train={"insert_batch_norm": True, "batch_size": 128})
+    train, keep = {"insert_batch_norm": True, "batch_size": 128}, {"remove": False}
+    given = order(content, data, layers=rules, train=train, deliver=keep)
     pruned = onnx.load_from_string(prune(given, Recorder()).files["pruned.onnx"])
     tensors = {t.name: numpy_helper.to_array(t) for t in pruned.graph.initializer}
     dead = ~tensors["conv2.weight"].reshape(len(tensors["conv2.weight"]), -1).any(axis=1)
@@ -242,7 +244,8 @@ def test_one_seed_one_file(tiny, tiny_data):
 def test_dead_filters_have_dead_biases():
     """Where all weights of a neuron are gone its bias is gone too, so that it can be removed."""
     model = onnx.load(EXAMPLES / "digits.onnx")
-    plan = Plan.model_validate({"budget": {"pruning_rate": 300}, "admm": {"rounds": 2}, "retrain": {"epochs": 1}})
+    short = {"admm": {"rounds": 2}, "retrain": {"epochs": 1}, "deliver": {"remove": False}}
+    plan = Plan.model_validate({"budget": {"pruning_rate": 300}, **short})
     delivery = prune(Order(model.SerializeToString(), EXAMPLES / "digits.npz", plan), Recorder())
     tensors = {
         t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(delivery.files["pruned.onnx"]).graph.initializer
@@ -256,6 +259,7 @@ def test_dead_filters_have_dead_biases():
 def test_a_bias_added_later_is_frozen_too(tmp_path):
     """CNTK adds a convolution's bias as (C, 1, 1) in a node of its own."""
     plan = SMALL | {"budget": {"pruning_rate": 20}, "layers": [{"match": "Parameter5", "sparsity": 0.97}]}
+    plan |= {"deliver": {"remove": False}}
     rng = np.random.default_rng(0)
     data = {
         f"{k}_{s}": rng.random((300, 1, 28, 28), dtype=np.float32) if k == "x" else rng.integers(0, 10, 300)
