@@ -31,9 +31,9 @@ TRAIN = {
     "precision": "mixed",
     "batch_size": 128,
 }
-ROUNDS, EPOCHS = 8, 8  # half an epoch each; 12 in all
+ROUNDS, EPOCHS = 6, 5  # rounds of half an epoch; 8 epochs in all
 PRUNE = {
-    "admm": {"rounds": ROUNDS, "epochs_per_round": 0.5, "rho": 3e-3, "rho_growth": 1.6, "learning_rate": 0.01},
+    "admm": {"rounds": ROUNDS, "epochs_per_round": 0.5, "rho": 3e-3, "rho_growth": 1.9, "learning_rate": 0.01},
     "retrain": {"epochs": EPOCHS, "learning_rate": 0.03},
     "distill": {"weight": 0.5, "temperature": 4},
     "train": TRAIN,

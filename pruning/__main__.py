@@ -14,10 +14,20 @@ from pruning.analysis import Preprocess
 from pruning.data import READERS
 from pruning.errors import InvalidPlan, OutOfMemory, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
+from pruning.methods import METHODS
 from pruning.methods.problem import Checkpoint
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
+from pruning.sparsity import PATTERNS
+
+
+BUDGETS = {  # by option
+    "rate": "pruning_rate",
+    "sparsity": "sparsity",
+    "max_drop": "max_accuracy_drop",
+    "multiply_adds": "multiply_adds_share",
+}
 
 
 class Terminal:
@@ -98,7 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     goal = parser.add_mutually_exclusive_group()
     goal.add_argument("--rate", type=float, help="pruning rate: 20 keeps a twentieth of the weights")
     goal.add_argument("--sparsity", type=float, help="share of zeros: 0.95 keeps a twentieth")
-    parser.add_argument("--plan", type=Path, help="JSON file with a plan; --rate and --sparsity replace its budget")
+    goal.add_argument("--max-drop", type=float, help="search for the highest rate that loses at most so much: 0.005")
+    goal.add_argument("--multiply-adds", type=float, help="share of the multiply-adds that stays: 0.5")
+    parser.add_argument("--method", choices=METHODS, help="default: direct; progressive with --max-drop")
+    parser.add_argument("--pattern", choices=PATTERNS, help="default: unstructured")
+    parser.add_argument("--bits", type=int, help="quantize the weights that are left to 2 to 8 bits")
+    parser.add_argument("--plan", type=Path, help="JSON file with a plan; the options before replace what it says")
     parser.add_argument(
         "--format", choices=READERS, default="npz", help="npz (default), or an archive of images, Parquet or IDX files"
     )
@@ -131,10 +146,15 @@ def _plan(options: argparse.Namespace) -> Plan:
         plan = json.loads(options.plan.read_text()) if options.plan else {}
     except ValueError as error:
         raise InvalidPlan(f"{options.plan} is not JSON: {error}") from error
-    if options.rate is not None:
-        plan["budget"] = {"pruning_rate": options.rate}
-    if options.sparsity is not None:
-        plan["budget"] = {"sparsity": options.sparsity}
+    for option, budget in BUDGETS.items():
+        if getattr(options, option) is not None:
+            plan["budget"] = {budget: getattr(options, option)}
+    if options.method is not None:
+        plan["method"] = options.method
+    if options.pattern is not None:
+        plan["pattern"] = {"kind": options.pattern}
+    if options.bits is not None:
+        plan["quantize"] = {"bits": options.bits}
     return Plan.model_validate(plan)
 
 
