@@ -15,12 +15,11 @@ from pruning.data import READERS
 from pruning.errors import InvalidPlan, OutOfMemory, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods import METHODS
-from pruning.methods.problem import Checkpoint
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
 from pruning.sparsity import PATTERNS
-
+from pruning.stages.problem import Checkpoint
 
 BUDGETS = {  # by option
     "rate": "pruning_rate",

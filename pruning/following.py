@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pruning.course import course, total_steps
 from pruning.errors import Cancelled
 from pruning.listener import Listener, Metric
-from pruning.methods.course import course, total_steps
-from pruning.methods.problem import Began, Checkpoint, Problem, Round, Searched, Warned
 from pruning.plan import Plan
 from pruning.report import Convergence, SearchPoint
+from pruning.stages.problem import Began, Checkpoint, Problem, Round, Searched, Warned
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
 EPOCHS_BETWEEN_CHECKPOINTS = 2

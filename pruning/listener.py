@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from pruning.methods.problem import Checkpoint
+from pruning.stages.problem import Checkpoint
 
 Phase = Literal[
     "import", "baseline", "admm", "prune", "retrain", "quantize", "remove", "pack", "verify", "measure", "report"

@@ -9,6 +9,7 @@ import torch
 from pruning.aims import floor_of, with_rate
 from pruning.batches import Batches
 from pruning.check import check
+from pruning.course import total_steps
 from pruning.data.cache import read
 from pruning.data.dataset import Dataset, Split
 from pruning.deliver import Delivery, Trained, deliver
@@ -16,8 +17,6 @@ from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import InvalidPlan
 from pruning.following import TRAINING, Tick, follow
 from pruning.listener import Listener, Metric
-from pruning.methods.course import total_steps
-from pruning.methods.problem import Checkpoint, Problem
 from pruning.metrics import METRICS
 from pruning.objective import Objective
 from pruning.onnx import batchnorm
@@ -28,6 +27,7 @@ from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
 from pruning.order import Order
 from pruning.plan import Plan
+from pruning.stages.problem import Checkpoint, Problem
 from pruning.train import Trainer
 
 EXAMPLES_FOR_STATISTICS = 1024

@@ -5,7 +5,7 @@ import json
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
-from pruning.methods.problem import Checkpoint
+from pruning.stages.problem import Checkpoint
 
 
 def dump(checkpoint: Checkpoint) -> bytes:

@@ -22,13 +22,13 @@ from pruning.data.cache import Source, read, trim
 from pruning.data.shelf import Bounds
 from pruning.errors import PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
-from pruning.methods.problem import Checkpoint
 from pruning.onnx.analyse import analyse
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import Limits, vet
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
+from pruning.stages.problem import Checkpoint
 from store import artifacts, events, jobs, uploads
 from store import checkpoints as files
 from store.database import reading, writing

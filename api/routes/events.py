@@ -58,6 +58,7 @@ class MetricsOut(BaseModel):
     primal: list[float | None]
     dual: list[float | None]
     rho: list[float | None]
+    pruning_rate: list[float | None]
 
 
 @router.get(
@@ -91,7 +92,7 @@ def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
     """One entry for each round."""
     jobs.get(session, owner, job_id)
     rows = events.metrics(session, job_id)
-    named = ("loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho")
+    named = ("loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho", "pruning_rate")
     series = {name: [row.values.get(name) for row in rows] for name in named}
     return MetricsOut(
         metric=[str(row.values.get("metric", "top1")) for row in rows],

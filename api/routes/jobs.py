@@ -49,7 +49,9 @@ class JobOut(BaseModel):
     dataset_id: str
     plan: dict[str, Any]
     status: Status
-    phase: str | None = Field(description="import, baseline, admm, prune, retrain, verify, measure or report.")
+    phase: str | None = Field(
+        description="import, baseline, admm, prune, retrain, quantize, verify, measure or report."
+    )
     progress: float = Field(description="0 to 1.")
     round: int | None
     eta_seconds: float | None

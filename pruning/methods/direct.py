@@ -3,8 +3,8 @@
 Source: Zhang et al. 2018, "A systematic DNN weight pruning framework using ADMM"; Ye et al. 2018, 2.2 and 2.3.
 """
 
-from pruning.methods.problem import Checkpoint, Events, Problem
-from pruning.methods.stage import Stage
+from pruning.stages.problem import Checkpoint, Events, Problem
+from pruning.stages.stage import Stage
 
 
 def direct(problem: Problem, resume: Checkpoint | None = None) -> Events:

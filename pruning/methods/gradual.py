@@ -11,13 +11,13 @@ from torch import Tensor
 
 from pruning.allocations import of_the_largest
 from pruning.errors import Diverged
-from pruning.methods.problem import Began, Checkpoint, Event, Events, Problem, Round, Warned, pack, unpack
-from pruning.methods.retraining import Retraining
-from pruning.methods.rounds import LOWERED, Training
-from pruning.methods.stage import frozen_by, frozen_zeros
 from pruning.plan import Gradual, Plan
 from pruning.sparsity.filter import Filter
 from pruning.sparsity.form import Form
+from pruning.stages.problem import Began, Checkpoint, Event, Events, Problem, Round, Warned, pack, unpack
+from pruning.stages.retraining import Retraining
+from pruning.stages.rounds import LOWERED, Training
+from pruning.stages.stage import frozen_by, frozen_zeros
 from pruning.train import mask_gradients
 
 WARM_UP = 0.5  # epochs in which the learning rate rises
@@ -33,7 +33,9 @@ def gradual(problem: Problem, resume: Checkpoint | None = None) -> Events:
     if resume is None or resume.phase == "prune":
         yield from Rising(problem, settings).run(resume)
         resume = None
-    yield from Retraining(problem, problem.plan.retrain, frozen_zeros(problem), NO_ROUNDS).run(resume)
+    yield from Retraining(
+        problem, problem.plan.retrain, frozen_zeros(problem), NO_ROUNDS, told={"pruning_rate": problem.plan.budget.rate}
+    ).run(resume)
 
 
 @dataclass

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from pruning.allocations import of_the_largest
 from pruning.errors import InvalidPlan
 from pruning.gates import box, sphere
-from pruning.methods.problem import Began, Checkpoint, Events, Problem, unpack
-from pruning.methods.retraining import Retraining
-from pruning.methods.rounds import ENDING, Rounds, Training
-from pruning.methods.stage import frozen_zeros
 from pruning.sets import Sets
 from pruning.sparsity.form import Form
 from pruning.sparsity.largest import largest
+from pruning.stages.problem import Began, Checkpoint, Events, Problem, unpack
+from pruning.stages.retraining import Retraining
+from pruning.stages.rounds import ENDING, Rounds, Training
+from pruning.stages.stage import frozen_zeros
 
 Tensors = Mapping[str, Tensor]
 

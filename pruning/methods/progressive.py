@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pruning.methods.problem import Checkpoint, Events, Memory, Problem, unpack
-from pruning.methods.search import search
-from pruning.methods.search import stages as stages_of_search
-from pruning.methods.stage import Stage
 from pruning.plan import Plan
+from pruning.stages.problem import Checkpoint, Events, Memory, Problem, unpack
+from pruning.stages.search import search
+from pruning.stages.search import stages as stages_of_search
+from pruning.stages.stage import Stage
 
 FIRST, RATIO = 5.0, 2.0  # where no rates are given: the first is a fifth of the goal, and each next twice the last
 

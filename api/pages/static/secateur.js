@@ -86,7 +86,7 @@ async function showRounds(id) {
   byId("of").textContent = metric;
   byId("rounds").replaceChildren(...m.step.map((_, i) => row([
     m.phase[i], m.round[i], number(m.loss[i]), score(m.accuracy[i]), score(m.accuracy_pruned[i]),
-    number(m.primal[i]), number(m.dual[i]), number(m.rho[i]),
+    number(m.primal[i]), number(m.dual[i]), number(m.rho[i]), number(m.pruning_rate[i]),
   ])));
 }
 

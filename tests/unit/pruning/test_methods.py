@@ -11,12 +11,12 @@ from onnx import numpy_helper
 from pruning.errors import Diverged, InvalidPlan
 from pruning.methods import METHODS
 from pruning.methods.progressive import rates_of
-from pruning.methods.search import Trial, next_rate
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan, Search
 from pruning.quantize import levels_in
 from pruning.sparsity import PATTERNS
+from pruning.stages.search import Trial, next_rate
 from tests.conftest import EXAMPLES
 from tests.unit.pruning.test_pipeline import SMALL, Recorder, order
 from worker import checkpoints

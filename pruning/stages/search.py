@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from pruning.methods.problem import Checkpoint, Events, Memory, Problem, Searched, Trial, unpack
-from pruning.methods.stage import Stage
 from pruning.plan import Plan, Search
+from pruning.stages.problem import Checkpoint, Events, Memory, Problem, Searched, Trial, unpack
+from pruning.stages.stage import Stage
 
 CLOSE = 1.02  # two rates of a smaller ratio are one
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from pruning.errors import Diverged
-from pruning.methods.mean import Mean
-from pruning.methods.problem import NOTHING, Began, Checkpoint, Event, Memory, Problem, Round, Warned, pack, unpack
-from pruning.methods.rounds import ENDING, LOWERED, Training
 from pruning.plan import Retrain
+from pruning.stages.mean import Mean
+from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Memory, Problem, Round, Warned, pack, unpack
+from pruning.stages.rounds import ENDING, LOWERED, Training
 
 WARM_UP = 0.03  # share of the steps in which the learning rate rises
 

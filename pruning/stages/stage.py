@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pruning.methods.problem import NOTHING, Began, Checkpoint, Event, Frozen, Memory, Problem, unpack
-from pruning.methods.retraining import Retraining
-from pruning.methods.rounds import ENDING, Rounds, Training
 from pruning.plan import Budget
 from pruning.sets import Sets
+from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Frozen, Memory, Problem, unpack
+from pruning.stages.retraining import Retraining
+from pruning.stages.rounds import ENDING, Rounds, Training
 from pruning.train import mask_gradients
 
 TURNS = 3  # of giving the places of idle weights to others

@@ -2,10 +2,10 @@
 
 from pruning.methods import METHODS
 from pruning.methods.gradual import rounds
-from pruning.methods.problem import Checkpoint, Events, Problem
 from pruning.methods.progressive import stages
-from pruning.methods.quantization import AFTER_ALL, quantization
 from pruning.plan import Admm, Plan, Retrain
+from pruning.stages.problem import Checkpoint, Events, Problem
+from pruning.stages.quantization import AFTER_ALL, quantization
 
 
 def course(problem: Problem, resume: Checkpoint | None) -> Events:

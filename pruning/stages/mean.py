@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pruning.methods.problem import Checkpoint, unpack
 from pruning.onnx.network import Network
+from pruning.stages.problem import Checkpoint, unpack
 
 START = 10  # the first steps count for less than the decay says
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from pruning import admm
 from pruning.errors import Diverged
-from pruning.methods.problem import (
+from pruning.plan import Admm
+from pruning.stages.problem import (
     NOTHING,
     Began,
     Checkpoint,
@@ -27,7 +28,6 @@ from pruning.methods.problem import (
     pack,
     unpack,
 )
-from pruning.plan import Admm
 from pruning.train import Hook, Trainer, nothing
 
 LOWERED = 0.1  # what a learning rate becomes after a divergence

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pruning.methods.problem import Checkpoint, Events, Memory, Problem, unpack
-from pruning.methods.retraining import Retraining
-from pruning.methods.rounds import ENDING, Rounds, Training
-from pruning.methods.stage import frozen_zeros
 from pruning.onnx import batchnorm
 from pruning.plan import Quantize
 from pruning.quantize import bits_of, project, squared_error
+from pruning.stages.problem import Checkpoint, Events, Memory, Problem, unpack
+from pruning.stages.retraining import Retraining
+from pruning.stages.rounds import ENDING, Rounds, Training
+from pruning.stages.stage import frozen_zeros
 
 AFTER_ALL = -1  # its number of a stage
 
