@@ -78,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
                 _preprocess(options),
                 cache=Path(cache),
                 memory=options.memory * 2**30,
+                teacher=options.teacher.read_bytes() if options.teacher else None,
             )
             delivery = prune(order, Terminal())
     except (PruningError, OSError, MemoryError, RuntimeError) as error:
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=METHODS, help="default: direct; progressive with --max-drop")
     parser.add_argument("--pattern", choices=PATTERNS, help="default: unstructured")
     parser.add_argument("--bits", type=int, help="quantize the weights that are left to 2 to 8 bits")
+    parser.add_argument("--teacher", type=Path, help="ONNX file that teaches instead of the model itself (distill)")
     parser.add_argument("--plan", type=Path, help="JSON file with a plan; the options before replace what it says")
     parser.add_argument(
         "--format", choices=READERS, default="npz", help="npz (default), or an archive of images, Parquet or IDX files"

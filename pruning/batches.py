@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pruning.data.augment import AUGMENTATIONS
+from pruning.augment import AUGMENTATIONS
 from pruning.data.dataset import Index, Split
 
 PIECE = 4096

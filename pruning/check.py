@@ -41,3 +41,14 @@ def _check_augment(plan: Plan, analysis: Analysis, dataset: DatasetSummary) -> N
         raise InvalidPlan("the model's inputs are no images: take none", "/train/augment")
     if len(dataset.target_shape) > 1 or dataset.targets == "positions":
         raise InvalidPlan("the targets belong to places in the image, which would move: take none", "/train/augment")
+
+
+def check_teacher(analysis: Analysis, teacher: Analysis) -> None:
+    """Raises: InvalidPlan: it does not take and give what the model does."""
+    for what in ("inputs", "outputs"):
+        ports, others = ({p.name: p.example_shape for p in getattr(a, what)} for a in (analysis, teacher))
+        if ports != others:
+            raise InvalidPlan(
+                f"the teacher's {what} are {others}, the model's {ports}: they must have the same names and shapes",
+                "/distill/teacher",
+            )

@@ -33,10 +33,18 @@ class Objective:
     mixed: bool = False
 
     @classmethod
-    def of(cls, goal: Goal, network: Network, distill: Distill = NO_TEACHER, mixed: bool = False) -> "Objective":
-        """The network is still the dense one, and on its device: the teacher is a copy."""
-        teacher = None
-        if goal.loss == "distill" or distill.weight or not goal.has_targets or len(network.outputs) > 1:
+    def of(
+        cls,
+        goal: Goal,
+        network: Network,
+        distill: Distill = NO_TEACHER,
+        mixed: bool = False,
+        teacher: Network | None = None,
+    ) -> "Objective":
+        """The network is still the dense one, and on its device: where no other is given the teacher is a copy."""
+        if teacher is not None:
+            teacher.module.eval().requires_grad_(False)
+        elif goal.loss == "distill" or distill.weight or not goal.has_targets or len(network.outputs) > 1:
             teacher = copy.deepcopy(network)
             teacher.module.eval().requires_grad_(False)
         return cls(goal, teacher, distill, mixed)

@@ -17,7 +17,8 @@ class Order:
     """A model's bytes, a data set's file, a plan.
 
     most_data_bytes: limit on the decoded data set; cache: folder where it is kept decoded, None: in memory;
-    memory: bytes that prepared examples may take, more are prepared batch by batch.
+    memory: bytes that prepared examples may take, more are prepared batch by batch; teacher: a model that teaches
+    instead of the dense one.
     """
 
     model: bytes
@@ -28,6 +29,7 @@ class Order:
     most_data_bytes: int = 2**35
     cache: Path | None = None
     memory: float = math.inf
+    teacher: bytes | None = None
 
     @property
     def source(self) -> Source:

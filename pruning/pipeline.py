@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 
 from pruning.aims import floor_of, with_rate
+from pruning.analysis import Analysis
 from pruning.batches import Batches
-from pruning.check import check
+from pruning.check import check, check_teacher
 from pruning.course import total_steps
 from pruning.data.cache import read
 from pruning.data.dataset import Dataset, Split
@@ -53,7 +54,8 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     listener.phase("baseline", max(begin, 0.02))
     device = device_of(order.plan)
     network.to(device)
-    objective = Objective.of(goal, network, order.plan.distill, is_mixed(order.plan, device))
+    mixed = is_mixed(order.plan, device)
+    objective = Objective.of(goal, network, order.plan.distill, mixed, _teacher(order, analysis, device))
     train, val = _batches(dataset, order, device)
     test = Batches.of(dataset.test, None, 0, device, 0)
     floor = floor_of(plan, objective, network, val, test)
@@ -66,6 +68,19 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     ended = follow(problem, listener, resume, started)
     trained = Trained(model, network, dataset, order, objective, ended, str(device), train.size, started)
     return deliver(trained, listener)
+
+
+def _teacher(order: Order, analysis: Analysis, device: torch.device) -> Network | None:
+    """The model that teaches, where it is another than the dense one.
+
+    Raises: InvalidPlan: its inputs or outputs are others.
+    """
+    if order.teacher is None:
+        return None
+    found, network = analyse(unshare(vet(order.teacher)))
+    check_teacher(analysis, found)
+    network.to(device)
+    return network
 
 
 def device_of(plan: Plan) -> torch.device:

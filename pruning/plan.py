@@ -252,13 +252,19 @@ class Quantize(Frozen):
 
 
 class Distill(Frozen):
-    """The dense model as a teacher, beside the targets."""
+    """The dense model, or another, as a teacher beside the targets."""
 
     weight: float = Field(
         default=0.0, ge=0, le=1, description="Share of the loss that is the distance from what the dense model gives."
     )
     temperature: float = Field(
         default=4, gt=0, le=100, description="Of the softened class scores (Hinton et al. 2015)."
+    )
+    teacher: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Id of an uploaded model with the same inputs and outputs that teaches instead of the dense one, "
+        "such as a larger net; `python -m pruning` takes its file as --teacher.",
     )
     fades: bool = Field(
         default=False, description="Whether its share falls to 0 over the second half of the retraining epochs."
@@ -377,6 +383,8 @@ class Plan(Frozen):
             raise ValueError(
                 f'max_accuracy_drop is a search over rates: use "method": "progressive", not {self.method}'
             )
+        if self.distill.teacher is not None and not self.distill.weight and self.train.loss != "distill":
+            raise ValueError("a teacher without a share in the loss teaches nothing: give distill.weight")
         if self.method == "joint" and self.pattern.kind != "unstructured":
             raise ValueError("joint prunes single weights and whole units: its pattern is unstructured")
         return self

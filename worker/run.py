@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from pruning.analysis import Preprocess
 from pruning.data.cache import Source, read, trim
 from pruning.data.shelf import Bounds
-from pruning.errors import PruningError, is_out_of_memory
+from pruning.errors import InvalidPlan, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.onnx.analyse import analyse
 from pruning.onnx.unshare import unshare
@@ -119,15 +119,20 @@ def run_job(job_id: str, attempt: int) -> None:
     with reading() as session:
         job = session.get_one(Job, job_id)
         model, dataset = session.get_one(Model, job.model_id), session.get_one(Dataset, job.dataset_id)
+        plan = Plan.model_validate(job.plan)
+        teacher = session.get(Model, plan.distill.teacher) if plan.distill.teacher else None
+    if plan.distill.teacher and teacher is None:
+        raise InvalidPlan("the model that was to teach is gone; upload it again", "/distill/teacher")
     order = Order(
         artifacts.path(model.sha256).read_bytes(),
         artifacts.path(dataset.sha256),
-        Plan.model_validate(job.plan),
+        plan,
         dataset.format,
         Preprocess.model_validate(dataset.preprocess),
         settings().max_cache_bytes,
         settings().cache,
         min(settings().max_dataset_memory, settings().job_memory_bytes // 2),
+        artifacts.path(teacher.sha256).read_bytes() if teacher else None,
     )
     trim(settings().cache, settings().max_cache_bytes)
     delivery = prune(order, Row(job_id, attempt), _resume(job, attempt))

@@ -13,7 +13,7 @@ from api.deps import Cursor, Limit, Read
 from api.problems import PRINTABLE, PROBLEM
 from api.routes.uploads import Time, require_ready
 from pruning.analysis import Analysis, DatasetSummary
-from pruning.check import check
+from pruning.check import check, check_teacher
 from pruning.plan import Plan
 from store import jobs, uploads
 from store.database import reading, writing
@@ -144,6 +144,10 @@ def _check(session: Session, owner: str, body: JobIn) -> None:
     require_ready(dataset)
     analysis = Analysis.model_validate(model.analysis)
     check(body.plan, analysis, DatasetSummary.model_validate(dataset.summary))
+    if (teacher_id := body.plan.distill.teacher) is not None:
+        teacher = uploads.get(session, Model, owner, teacher_id)
+        require_ready(teacher)
+        check_teacher(analysis, Analysis.model_validate(teacher.analysis))
 
 
 def _request(body: JobIn, key: str | None) -> jobs.Request:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pruning.augment import AUGMENTATIONS
 from pruning.data import READERS
 from pruning.methods import METHODS
 from pruning.onnx.operators import page
@@ -68,6 +69,11 @@ def test_the_plan_offers_what_the_tables_hold():
     assert set(offered.get("enum", [offered.get("const")])) == set(METHODS)
     assert set(SETTINGS) == set(METHODS)
     assert set(PATTERNS) == {p.model_fields["kind"].default for p in PATTERNS.values()}
+
+
+def test_the_plan_offers_every_augmentation():
+    offered = Plan.model_json_schema()["$defs"]["Train"]["properties"]["augment"]["enum"]
+    assert set(offered) == {"none", *AUGMENTATIONS}
 
 
 def test_every_field_of_the_plan_explains_itself():

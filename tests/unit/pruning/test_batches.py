@@ -1,5 +1,7 @@
 """The same batches, whether examples are kept in memory or prepared batch by batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +84,22 @@ def test_a_streamed_job_delivers_the_same_file(tiny, tmp_path):
     settings = ({}, {"cache": tmp_path / "cache"}, {"cache": tmp_path / "cache", "memory": 0})
     made = {prune(Order(tiny, data, plan, **more), Recorder()).files["pruned.onnx"] for more in settings}
     assert len(made) == 1
+
+
+def test_training_images_are_changed_the_same_way_at_the_same_step(tmp_path, rng):
+    """Kept or streamed, and for channels last as for channels first; validation sees what is stored."""
+    x, y = rng.random((40, 12, 12, 1)).astype(np.float32), rng.integers(0, 3, 40)
+    found = {}
+    for layout, images in (("nhwc", x), ("nchw", x.transpose(0, 3, 1, 2))):
+        path = tmp_path / f"{layout}.npz"
+        np.savez(path, x_train=images, y_train=y, x_test=images, y_test=y)
+        part = read(Source(path, preprocess=Preprocess(layout=layout))).train
+        for memory in (0, 1e9):
+            batches = replace(Batches.of(part, 8, 3, CPU, memory), augment="crop_flip")
+            (first,), target = batches.at(2)[0].values(), batches.at(2)[1]
+            assert torch.equal(first, next(iter(batches.at(2)[0].values())))
+            found[layout, memory] = first if layout == "nchw" else first.permute(0, 3, 1, 2)
+            (plain,) = Batches.of(part, 8, 3, CPU, memory).at(2)[0].values()
+            assert not torch.equal(first, plain) and torch.equal(target, Batches.of(part, 8, 3, CPU).at(2)[1])
+    first, *others = found.values()
+    assert all(torch.equal(first, other) for other in others)
