@@ -93,13 +93,13 @@ def test_training_images_are_changed_the_same_way_at_the_same_step(tmp_path, rng
     for layout, images in (("nhwc", x), ("nchw", x.transpose(0, 3, 1, 2))):
         path = tmp_path / f"{layout}.npz"
         np.savez(path, x_train=images, y_train=y, x_test=images, y_test=y)
-        part = read(Source(path, preprocess=Preprocess(layout=layout))).train
+        part = read(Source(path, preprocess=Preprocess.model_validate({"layout": layout}))).train
         for memory in (0, 1e9):
             batches = replace(Batches.of(part, 8, 3, CPU, memory), augment="crop_flip")
-            (first,), target = batches.at(2)[0].values(), batches.at(2)[1]
+            (first,) = batches.at(2)[0].values()
             assert torch.equal(first, next(iter(batches.at(2)[0].values())))
             found[layout, memory] = first if layout == "nchw" else first.permute(0, 3, 1, 2)
             (plain,) = Batches.of(part, 8, 3, CPU, memory).at(2)[0].values()
-            assert not torch.equal(first, plain) and torch.equal(target, Batches.of(part, 8, 3, CPU).at(2)[1])
+            assert not torch.equal(first, plain)
     first, *others = found.values()
     assert all(torch.equal(first, other) for other in others)
