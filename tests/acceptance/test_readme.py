@@ -12,7 +12,11 @@ import onnx
 import pytest
 import yaml
 
+from pruning.budgets import settle
 from pruning.data import READERS
+from pruning.onnx.analyse import analyse
+from pruning.onnx.vet import vet
+from pruning.plan import Plan
 from tests.conftest import DATA, HOUSE, Service
 
 README = (HOUSE / "README.md").read_text()
@@ -139,3 +143,14 @@ def test_the_operators_are_counted():
     from pruning.onnx.ops import COMPOSITES, CONVERTERS
 
     assert f"[the {len(CONVERTERS) + len(COMPOSITES)} operators](docs/operators.md)" in README
+
+
+def test_every_plan_in_the_table_is_a_plan() -> None:
+    """Each is held against a model as it stands there, or beside a budget."""
+    table = README.split("| you want | say |")[1].split("\n\n")[0]
+    parts = [code for code in re.findall(r"`([^`]*)`", table) if '":' in code]
+    assert len(parts) >= 9
+    layers = analyse(vet((HOUSE / "examples/digits.onnx").read_bytes()))[0].layers
+    for part in parts:
+        plan = json.loads(part if part.startswith("{") else f"{{{part}}}")
+        settle(Plan.model_validate({"budget": {"pruning_rate": 1.9}} | plan), layers)
