@@ -31,9 +31,11 @@ TRAIN = {
     "precision": "mixed",
     "batch_size": 128,
 }
-ROUNDS, EPOCHS = 6, 5  # rounds of half an epoch; 8 epochs in all
+RISING, EPOCHS = 3, 5  # while the rate rises, and after; 8 in all
 PRUNE = {
-    "admm": {"rounds": ROUNDS, "epochs_per_round": 0.5, "rho": 3e-3, "rho_growth": 1.9, "learning_rate": 0.01},
+    "method": "gradual",
+    "importance": "fisher",
+    "gradual": {"epochs": RISING, "first_rate": 1, "learning_rate": 0.02},
     "retrain": {"epochs": EPOCHS, "learning_rate": 0.03},
     "distill": {"weight": 0.5, "temperature": 4},
     "train": TRAIN,
@@ -51,16 +53,11 @@ def trained(epochs: float, rate: float) -> dict[str, Any]:
 
 
 ROWS: dict[str, dict[str, Any]] = {
-    "dense, as long": trained(ROUNDS // 2 + EPOCHS, 0.03),
-    "filters, half the multiply-adds": {
-        "pattern": {"kind": "filter"},
-        "budget": {"multiply_adds_share": 0.5},
-        "importance": "fisher",
-        **PRUNE,
-    },
-    "2:4 in every layer": {"pattern": {"kind": "n_m", "n": 2, "m": 4}, "budget": {"pruning_rate": 1.9}, **PRUNE},
-    "unstructured, 10x": {"budget": {"pruning_rate": 10}, "importance": "fisher", **PRUNE},
-    "columns, 4x": {"pattern": {"kind": "column"}, "budget": {"pruning_rate": 4.05}, "importance": "fisher", **PRUNE},
+    "dense, as long": trained(RISING + EPOCHS, 0.03),
+    "filters, half the multiply-adds": PRUNE | {"pattern": {"kind": "filter"}, "budget": {"multiply_adds_share": 0.5}},
+    "2:4 in every layer": PRUNE | {"pattern": {"kind": "n_m", "n": 2, "m": 4}, "budget": {"pruning_rate": 1.9}},
+    "unstructured, 10x": PRUNE | {"budget": {"pruning_rate": 10}},
+    "columns, 4x": PRUNE | {"pattern": {"kind": "column"}, "budget": {"pruning_rate": 4.05}},
 }
 
 

@@ -104,8 +104,12 @@ def _batches(dataset: Dataset, order: Order, device: torch.device) -> tuple[Batc
     settings = order.plan.train
     train, val = dataset.with_validation(settings.validation_share, settings.seed)
 
+    most = order.memory
+    if device.type == "cuda":  # what fits there stays there, with room for the training
+        most = min(most, torch.cuda.mem_get_info(device)[0] / 2)
+
     def made(split: Split) -> Batches:
-        memory = order.memory * len(split) / (len(train) + len(val))
+        memory = most * len(split) / (len(train) + len(val))
         return Batches.of(split, settings.batch_size, settings.seed, device, memory)
 
     return replace(made(train), augment=settings.augment), made(val)
