@@ -133,7 +133,9 @@ def _written(trained: Trained) -> tuple[bytes, bytes]:
 
 
 def _about_zeros(found: Tally) -> list[str]:
-    """What users gain from the zeros, in words."""
+    """What users gain from the zeros, in words, and where they have gone too far."""
+    if empty := [layer.name for layer in found.layers if not layer.kept]:
+        return [f"no weight of {', '.join(empty[:5])} matters any more: the net was cut in two, ask for a lower rate"]
     notes = [SMALLER.format(found.removed)] if found.removed else []
     if found.zeros:
         notes.append(NO_SPEED)

@@ -23,6 +23,8 @@ from pruning.stages.rounds import ENDING, Rounds, Training
 from pruning.stages.stage import frozen_zeros
 
 Tensors = Mapping[str, Tensor]
+TIE = 1e-3  # by how much the weights behind gates can tell equal gates apart
+LEAST, SURE = 0.25, 1e3  # part of the share of gates that each layer keeps in any case, and what makes sure of it
 
 
 def joint(problem: Problem, resume: Checkpoint | None = None) -> Events:
@@ -114,15 +116,21 @@ class Gated:
         return {k: part.view_as(x) for part, (k, x) in zip(parts, v.items(), strict=True)}
 
     def _open(self) -> dict[str, Tensor]:
-        """The gates that stay, as 0 and 1: the largest, and the largest of each layer."""
-        share, v = self.problem.plan.joint.units, {k: x.detach() for k, x in self.v.items()}
+        """The gates that stay, as 0 and 1: the largest, and some of each layer, so that no net is cut in two."""
+        share, v = self.problem.plan.joint.units, {k: (x + self._size(k)).flatten() for k, x in self.v.items()}
         if self.problem.plan.allocation == "global":
-            kept = of_the_largest(
-                {k: x.flatten() for k, x in v.items()}, int(share * sum(map(Tensor.numel, v.values())))
-            )
+            for x in v.values():
+                x += SURE * largest(x, max(1, int(LEAST * share * x.numel())))
+            kept = of_the_largest(v, int(share * sum(x.numel() for x in v.values())))
         else:
             kept = {k: max(1, int(share * x.numel())) for k, x in v.items()}
-        return {k: largest(x.flatten(), kept[k]).view_as(x).to(x.dtype) for k, x in v.items()}
+        return {k: largest(x, kept[k]).view_as(self.v[k]).to(x.dtype) for k, x in v.items()}
+
+    def _size(self, k: str) -> Tensor:
+        """Norm of the weights behind each gate of a layer, as a small share of the layer's largest."""
+        M = self.forms[k].matrices(self.W[k])
+        norms = M.square().sum(3, keepdim=True) if self.v[k].shape[2] > 1 else M.square().sum((2, 3), keepdim=True)
+        return TIE * norms / norms.max().clamp_min(1e-30)
 
     def _spread(self, k: str, v: Tensor) -> Tensor:
         """Gates of a layer in the shape of its weights."""
