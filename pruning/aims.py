@@ -6,7 +6,7 @@ import torch
 from onnx import ModelProto
 
 from pruning.batches import Batches
-from pruning.budgets import settle
+from pruning.budgets import highest_rate, settle
 from pruning.errors import InvalidPlan
 from pruning.measure import gzip_bytes
 from pruning.objective import Objective
@@ -27,11 +27,9 @@ def with_rate(plan: Plan, model: ModelProto, network: Network) -> Plan:
     """
     if plan.budget.bytes is None:
         return plan
-    low, high = 1.0, float(sum(layer.weights for layer in network.layers.values()))
-    while high > 1 and not _possible(plan, network, high):
-        high /= CLOSE
+    low, high = 1.0, highest_rate(plan, tuple(network.layers.values()))
     if (least := _bytes_at(plan, model, network, high)) > plan.budget.bytes * MARGIN:
-        raise InvalidPlan(f"with next to no weights left the file still has {least:,} bytes; ask for more", "/budget")
+        raise InvalidPlan(f"at the highest rate that the plan allows, {high:,}, the file still has {least:,} bytes; ask for more", "/budget")
     while high / low > CLOSE:
         middle = math.sqrt(low * high)
         fits = _bytes_at(plan, model, network, middle) <= plan.budget.bytes * MARGIN
@@ -51,14 +49,6 @@ def floor_of(plan: Plan, objective: Objective, network: Network, val: Batches, t
         return None
     dense = min(objective.score(objective.measure(network, split)) for split in (val, test))
     return dense - drop if dense >= 0 else dense * (1 + drop)
-
-
-def _possible(plan: Plan, network: Network, rate: float) -> bool:
-    try:
-        _sets(plan, network, rate)
-    except InvalidPlan:
-        return False
-    return True
 
 
 def _sets(plan: Plan, network: Network, rate: float) -> Sets:

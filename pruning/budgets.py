@@ -82,6 +82,12 @@ def settle(plan: Plan, layers: Sequence[Layer]) -> Allowance:
     return Allowance(costs, limit, plan.allocation)
 
 
+def highest_rate(plan: Plan, layers: Sequence[Layer]) -> float:
+    """The highest pruning rate that the plan's rules and patterns leave room for."""
+    costs = settle(plan, layers).costs
+    return _highest_rate(costs.total, costs.of(costs.least))
+
+
 def _part(plan: Plan, layer: Layer, rules: Rules) -> Part:
     i, rule = rules.get(layer.name, (-1, None))
     if rule is not None and rule.exclude:
@@ -172,7 +178,12 @@ def _possible(budget: Budget, total: int, least: int) -> str:
         return f"a multiply_adds_share of at least {math.ceil(1e6 * least / total) / 1e6:g}"
     if budget.sparsity is not None:
         return f"a sparsity of at most {math.floor(1e6 * (1 - least / total)) / 1e6:g}"
+    return f"a pruning rate of at most {_highest_rate(total, least):,}"
+
+
+def _highest_rate(total: int, least: int) -> float:
+    """To three digits, rounded down."""
     rate = math.floor(1000 * total / least)
     while Budget(pruning_rate=rate / 1000).kept_of(total) < least:
         rate -= 1
-    return f"a pruning rate of at most {rate / 1000:,}"
+    return rate / 1000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pruning.analysis import Analysis, DatasetSummary
-from pruning.budgets import settle
+from pruning.budgets import highest_rate, settle
 from pruning.errors import InvalidPlan
 from pruning.fit import Goal, check_fit
 from pruning.plan import Plan
@@ -16,6 +16,8 @@ def check(plan: Plan, analysis: Analysis, dataset: DatasetSummary) -> Goal:
     Raises: InvalidPlan: the plan asks for what this model or data set cannot give; DatasetMismatch: they do not fit.
     """
     settle(plan, analysis.layers)
+    if plan.budget.is_search and highest_rate(plan, analysis.layers) <= 1:
+        raise InvalidPlan("rules in `layers` hold every layer dense: nothing is left to search for", "/layers")
     if plan.quantize is not None:
         rule_of_each(plan.quantize.layers, analysis.layers, "/quantize/layers")
     _check_units(plan, analysis)

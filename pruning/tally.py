@@ -35,7 +35,7 @@ def tally(content: bytes, masked: bytes, network: Network, quantized: bool) -> T
         source, tensor = network.sources[network.weights[layer.name]], tensors[layer.weight]
         is_whole = tuple(tensor.dims) == source.shape
         values = (source.read(values_of(tensor)) if is_whole else values_of(tensor)).numpy()
-        kept, stored = int(np.count_nonzero(values)), helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        kept, stored = int(np.count_nonzero(values)), helper.tensor_dtype_to_np_dtype(tensor.data_type)
         zeros, removed = zeros + values.size - kept, removed + _fewer(layer.kind, source, tuple(tensor.dims))
         found = LayerReport(
             name=layer.name,
@@ -43,7 +43,7 @@ def tally(content: bytes, masked: bytes, network: Network, quantized: bool) -> T
             weights=layer.weights,
             kept=kept,
             sparsity=1 - kept / layer.weights,
-            bits=_bits(values) if quantized else 8 * stored,
+            bits=_bits(values.astype(stored)) if quantized else 8 * stored.itemsize,
             filters_removed=_empty_filters(Form.of(layer).matrices(before[layer.name])),
         )
         layers.append(found)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from pruning.analysis import Layer
+from pruning.budgets import highest_rate
 from pruning.plan import Plan, Search
 from pruning.stages.problem import Checkpoint, Events, Memory, Problem, Searched, Trial, unpack
 from pruning.stages.stage import Stage
@@ -23,7 +25,8 @@ def search(problem: Problem, resume: Checkpoint | None = None) -> Events:
     floor = problem.floor
     assert floor is not None  # the budget is a search
     trials, state = _held(resume) or ([], problem.state())
-    while (rate := next_rate(problem.plan.search, trials, floor)) is not None:
+    settings = bounded(problem.plan, tuple(problem.network.layers.values()))
+    while (rate := next_rate(settings, trials, floor)) is not None:
         problem.network.module.load_state_dict(state)
         memory = Memory({"partial": state}, _numbers(trials))
         score = yield from Stage(problem, problem.plan.budget.at(rate), len(trials), memory).run(resume)
@@ -32,6 +35,12 @@ def search(problem: Problem, resume: Checkpoint | None = None) -> Events:
         state = problem.state() if score >= floor else state
     problem.network.module.load_state_dict(state)
     yield Searched(trials, floor)
+
+
+def bounded(plan: Plan, layers: Sequence[Layer]) -> Search:
+    """The plan's settings, with no rate that its rules and patterns leave no room for."""
+    most = highest_rate(plan, layers)
+    return plan.search.model_copy(update={"highest_rate": min(plan.search.highest_rate, most)})
 
 
 def stages(plan: Plan) -> int:
