@@ -13,7 +13,7 @@ from pruning.objective import Objective
 from pruning.onnx.network import Network
 from pruning.onnx.writeback import write_back
 from pruning.plan import Budget, Plan
-from pruning.quantize import DEFAULT_BITS, project
+from pruning.quantize import bits_of, project, squared_error
 from pruning.sets import Sets
 
 MARGIN = 0.97  # of the bytes asked for: training changes the values, and with them how they compress
@@ -29,7 +29,10 @@ def with_rate(plan: Plan, model: ModelProto, network: Network) -> Plan:
         return plan
     low, high = 1.0, highest_rate(plan, tuple(network.layers.values()))
     if (least := _bytes_at(plan, model, network, high)) > plan.budget.bytes * MARGIN:
-        raise InvalidPlan(f"at the highest rate that the plan allows, {high:,}, the file still has {least:,} bytes; ask for more", "/budget")
+        raise InvalidPlan(
+            f"at the highest rate that the plan allows, {high:,}, the file still has {least:,} bytes; ask for more",
+            "/budget",
+        )
     while high / low > CLOSE:
         middle = math.sqrt(low * high)
         fits = _bytes_at(plan, model, network, middle) <= plan.budget.bytes * MARGIN
@@ -62,8 +65,9 @@ def _bytes_at(plan: Plan, model: ModelProto, network: Network, rate: float) -> i
     W = {k: w.detach().clone() for k, w in network.W().items()}
     Z = _sets(plan, network, rate).project(W)
     if plan.quantize is not None:
-        bits = plan.quantize.bits or round(plan.quantize.average_bits or DEFAULT_BITS)
-        Z = {k: project(z, z != 0, bits).Z for k, z in Z.items()}
+        kept, layers = {k: int(z.count_nonzero()) for k, z in Z.items()}, tuple(network.layers.values())
+        bits = bits_of(plan.quantize, layers, kept, lambda k, b: squared_error(Z[k], Z[k] != 0, b))
+        Z = {k: project(z, z != 0, bits[k]).Z for k, z in Z.items()}
     network.set_W(Z)
     size = gzip_bytes(write_back(model, network).SerializeToString())
     network.set_W(W)

@@ -11,7 +11,7 @@ from pruning.allocations import ALLOCATIONS
 from pruning.analysis import Layer
 from pruning.costs import Costs, Part
 from pruning.errors import InvalidPlan
-from pruning.plan import Budget, LayerRule, Pattern, Plan
+from pruning.plan import HIGHEST_RATE, Budget, LayerRule, Pattern, Plan
 from pruning.rules import rule_of_each
 from pruning.sparsity import PATTERNS
 from pruning.sparsity.form import Form
@@ -182,8 +182,8 @@ def _possible(budget: Budget, total: int, least: int) -> str:
 
 
 def _highest_rate(total: int, least: int) -> float:
-    """To three digits, rounded down."""
-    rate = math.floor(1000 * total / least)
+    """To three digits, rounded down; no higher than a plan can ask for."""
+    rate = min(math.floor(1000 * total / least), 1000 * HIGHEST_RATE)
     while Budget(pruning_rate=rate / 1000).kept_of(total) < least:
         rate -= 1
     return rate / 1000

@@ -1,7 +1,7 @@
 """What a listener is told of a job's training."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pruning.course import course, total_steps
@@ -25,7 +25,7 @@ class Ended:
 
 def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Ended:
     """Train, and tell the listener. started: by time.monotonic()."""
-    search: tuple[SearchPoint, ...] = ()
+    search = _searched(resume)
     ending: Mapping[str, float] = resume.numbers if resume else {"rounds": 0}
     shown = int(resume.numbers["shown"]) if resume else 0
     for event in course(problem, resume):
@@ -44,13 +44,24 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
                 ending = {**values, "rounds": number} if phase in ("admm", "quantize") else ending
                 listener.metric(Metric(shown, phase, number, values, problem.objective.goal.metric))
                 if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
-                    listener.checkpoint(lambda e=event, n=shown: _timed(e.checkpoint(), started, n))
+                    listener.checkpoint(lambda e=event, n=shown, s=search: _told(e.checkpoint(), started, n, s))
     return Ended(_convergence(problem.plan, ending), search)
 
 
-def _timed(checkpoint: Checkpoint, started: float, shown: int) -> Checkpoint:
-    """With the seconds that the job has taken so far, over all attempts, and the rounds that were told."""
-    return replace(checkpoint, numbers={**checkpoint.numbers, "seconds": time.monotonic() - started, "shown": shown})
+def _told(checkpoint: Checkpoint, started: float, shown: int, search: Sequence[SearchPoint]) -> Checkpoint:
+    """With the seconds that the job has taken so far, over all attempts, the rounds that were told and the search."""
+    found = {f"searched.{i}.{k}": float(v) for i, point in enumerate(search) for k, v in point.model_dump().items()}
+    numbers = {**checkpoint.numbers, **found, "seconds": time.monotonic() - started, "shown": shown}
+    return replace(checkpoint, numbers=numbers)
+
+
+def _searched(resume: Checkpoint | None) -> tuple[SearchPoint, ...]:
+    """What a search had tried that ended before this checkpoint."""
+    numbers, points = resume.numbers if resume else {}, list[SearchPoint]()
+    while f"searched.{len(points)}.met" in numbers:
+        at = {k: numbers[f"searched.{len(points)}.{k}"] for k in SearchPoint.model_fields}
+        points.append(SearchPoint.model_validate({**at, "met": bool(at["met"])}))
+    return tuple(points)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ Pattern = Annotated[
     Unstructured | Filter | Channel | Column | Kernel | Block | NM, Field(discriminator="kind", description="The set.")
 ]
 Method = Literal["direct", "progressive", "joint", "gradual"]
-Rate = Annotated[float, Field(ge=1, le=1e6)]
+HIGHEST_RATE = 1_000_000
+Rate = Annotated[float, Field(ge=1, le=HIGHEST_RATE)]
 
 
 class Budget(Frozen):
@@ -60,6 +61,11 @@ class Budget(Frozen):
     def is_search(self) -> bool:
         """Whether what may stay is found out while training."""
         return self.max_accuracy_drop is not None
+
+    @property
+    def names_rate(self) -> bool:
+        """Whether the rate is known before any work."""
+        return self.max_accuracy_drop is None and self.bytes is None
 
     @property
     def rate(self) -> float:
@@ -162,6 +168,12 @@ class Progressive(Frozen):
         description="Partial models that are kept; the first so many are each made from the dense net, and each "
         "next one from the best of them, which it replaces. The paper keeps 3; 1 is a chain.",
     )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Progressive:
+        if self.rates is not None and any(b <= a for a, b in zip(self.rates, self.rates[1:], strict=False)):
+            raise ValueError("rates must rise")
+        return self
 
 
 class Search(Frozen):
@@ -385,6 +397,9 @@ class Plan(Frozen):
             )
         if self.distill.teacher is not None and not self.distill.weight and self.train.loss != "distill":
             raise ValueError("a teacher without a share in the loss teaches nothing: give distill.weight")
+        rates, goal = self.progressive.rates, self.budget.rate
+        if self.method == "progressive" and rates and self.budget.names_rate and rates[-1] >= goal:
+            raise ValueError(f"progressive.rates are those before the goal, all below {goal:g}; got {rates[-1]:g}")
         if self.method == "joint" and self.pattern.kind != "unstructured":
             raise ValueError("joint prunes single weights and whole units: its pattern is unstructured")
         return self

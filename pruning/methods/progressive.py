@@ -49,8 +49,8 @@ def rates_of(plan: Plan) -> tuple[float, ...]:
     goal, given = plan.budget.rate, plan.progressive.rates
     if given is None:
         first = [goal / FIRST * RATIO**i for i in range(3)]
-        given = tuple(rate for rate in first if 1 < rate < goal)
-    return (*given, goal)
+        given = tuple(rate for rate in first if rate > 1)
+    return (*(rate for rate in given if rate < goal), goal)
 
 
 @dataclass(frozen=True)

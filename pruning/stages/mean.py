@@ -1,6 +1,6 @@
 """A running mean of a network over its training steps: often better than where the steps end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -30,6 +30,15 @@ class Mean:
             values = self._values()
             for k, mean in self.held.items():
                 mean.lerp_(values[k], 1 - min(self.decay, self.count / (self.count + START)))
+
+    def copied(self) -> Callable[[], None]:
+        """A copy of the mean; calling it puts it back."""
+        held, count = {k: v.clone() for k, v in self.held.items()}, self.count
+
+        def put_back() -> None:
+            self.held, self.count = held, count
+
+        return put_back
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

@@ -46,13 +46,14 @@ class Retraining:
         if resume is None or not resume.is_last:
             yield Began("retrain")
         for number in range((resume.done if resume else 0) + 1, self.settings.epochs + 1):
-            put_back = self.training.copied()
+            put_back, mean_put_back = self.training.copied(), mean.copied()
             try:
                 loss = self._epoch(number, lowered, mean)
             except Diverged:
                 if lowered < 1:
                     raise
                 put_back()
+                mean_put_back()
                 lowered = LOWERED
                 yield Warned(f"epoch {number} of retraining diverged; it is done again with a tenth of the rate")
                 loss = self._epoch(number, lowered, mean)

@@ -95,13 +95,15 @@ class Training:
             state.setdefault(int(i), {})[name] = value
         trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": state})
         trainer.step = int(resume.numbers["step"])
-        trainer.squares = unpack(resume.tensors, "squares") or None
+        like = next(trainer.network.module.parameters())
+        trainer.squares = unpack(resume.tensors, "squares", like) or None
 
     def copied(self) -> Callable[[], None]:
         """A copy of all that training changes; calling it puts everything back."""
         trainer = self.trainer
         states = copy.deepcopy((trainer.network.module.state_dict(), trainer.optimizer.state_dict()))
         variables = {k: v.detach().clone() for k, v in self._variables().items()}
+        squares = None if trainer.squares is None else {k: v.clone() for k, v in trainer.squares.items()}
 
         @torch.no_grad()
         def put_back() -> None:
@@ -109,6 +111,7 @@ class Training:
             trainer.optimizer.load_state_dict(states[1])
             for name, variable in self._variables().items():
                 variable.copy_(variables[name])
+            trainer.squares = squares
 
         return put_back
 
