@@ -27,7 +27,7 @@ def nothing() -> None:
 class Trainer:
     """A network, its data and an optimizer; `step` counts the training steps since the job began.
 
-    squares: running means of the squared gradients of the loss by layer,, from when they are asked for.
+    squares: running means of the squared gradients of the loss by layer, from when they are asked for.
     """
 
     network: Network
@@ -60,6 +60,13 @@ class Trainer:
             {"params": more, "weight_decay": 0.0, "scale": scale},
         ]
         self.optimizer = _optimizer(self.settings, [group for group in groups if group["params"]])
+
+    def forget(self, frozen: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
+        """Moments to 0 where masks are False, lest the optimizer moves on by itself what was pruned just now."""
+        for parameter, mask in frozen:
+            for moment in self.optimizer.state[parameter].values():
+                if isinstance(moment, Tensor) and moment.shape == parameter.shape:
+                    moment.mul_(mask)
 
     def train(self, steps: int, rate: Callable[[float], float], on_gradient: Hook, after_step: Hook = nothing) -> float:
         """Train on; returns the mean loss.

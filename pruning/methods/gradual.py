@@ -106,6 +106,7 @@ class Rising:
         W = problem.network.W()
         problem.network.set_W({k: W[k] * mask for k, mask in self.masks.items()})
         self.frozen = frozen_by(problem, self.masks)
+        self.problem.trainer.forget(self.frozen)
 
     def _rate_now(self) -> float:
         return sum(m.numel() for m in self.masks.values()) / max(1, sum(int(m.sum()) for m in self.masks.values()))
