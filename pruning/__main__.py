@@ -155,7 +155,9 @@ def _plan(options: argparse.Namespace) -> Plan:
     if options.pattern is not None:
         plan["pattern"] = {"kind": options.pattern}
     if options.bits is not None:
-        plan["quantize"] = {"bits": options.bits}
+        plan["quantize"] = {**(plan.get("quantize") or {}), "bits": options.bits}
+    if options.teacher is not None:
+        plan["distill"] = {"weight": 0.5, **plan.get("distill", {}), "teacher": options.teacher.name[:100]}
     return Plan.model_validate(plan)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pruning.analysis import Analysis, DatasetSummary
 from pruning.budgets import highest_rate, settle
 from pruning.errors import InvalidPlan
@@ -23,11 +25,18 @@ def check(plan: Plan, analysis: Analysis, dataset: DatasetSummary) -> Goal:
     _check_units(plan, analysis)
     goal = check_fit(analysis, dataset, plan.train.loss, plan.train.output)
     _check_augment(plan, analysis, dataset)
+    if plan.distill.teacher is not None and not (goal.has_targets and len(analysis.outputs) == 1):
+        raise InvalidPlan(
+            "another teacher is for data with labels and a model with one output: the dense model is what is held to "
+            "here; leave teacher out",
+            "/distill/teacher",
+        )
     return goal
 
 
 def _check_units(plan: Plan, analysis: Analysis) -> None:
-    wanted = {"joint": plan.joint.gates == "unit", "gradual": plan.gradual.units < 1}
+    has_kernels = any(math.prod(layer.shape[2:]) > 1 for layer in analysis.layers)
+    wanted = {"joint": plan.joint.gates == "unit" or not has_kernels, "gradual": plan.gradual.units < 1}
     if wanted.get(plan.method, False) and not any(layer.readers for layer in analysis.layers):
         raise InvalidPlan(
             "this model has no layer whose filters or neurons could be removed: all are added to those of others, or "

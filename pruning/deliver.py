@@ -125,9 +125,10 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
 def _written(trained: Trained) -> tuple[bytes, bytes]:
     """The user's graph with the trained weights that matter, and what is delivered: it, or it without dead channels."""
     network = trained.network
-    useful = useful_weights(trained.model, network)
-    network.set_W({k: w.detach() * useful[k] for k, w in network.W().items()})
+    useful, W = useful_weights(trained.model, network), {k: w.detach().clone() for k, w in network.W().items()}
+    network.set_W({k: w * useful[k] for k, w in W.items()})
     masked = write_back(trained.model, network)
+    network.set_W(W)  # what is delivered is held against the network as it was trained
     pruned = shrink(masked) if trained.order.plan.deliver.remove else masked
     return masked.SerializeToString(), pruned.SerializeToString()
 

@@ -87,7 +87,7 @@ def progress_at(total: int, steps: float) -> float:
 def _convergence(plan: Plan, ending: Mapping[str, float]) -> Convergence:
     """Args: ending: values of the last ADMM round, and its number as `rounds`."""
     if not ending["rounds"]:
-        return Convergence(rounds=0, primal=0, dual=0, ended=f"no ADMM: the rate rose with the epochs ({plan.method})")
+        return Convergence(rounds=0, primal=0, dual=0, ended=f"no ADMM round was run ({plan.method})")
     rounds, most = int(ending["rounds"]), (plan.quantize.admm if plan.quantize else plan.admm).rounds
     what = "the rounding to levels changed" if plan.quantize else "the hard prune took away"
     how = f"converged after {rounds} of" if rounds < most else "ran through all"

@@ -40,24 +40,29 @@ def distance(
     endings: Mapping[str, Gives],
     goal: Goal,
     temperature: float,
+    taught_endings: Mapping[str, Gives] | None = None,
 ) -> Tensor:
-    """From what the dense model gives, summed over the outputs that are taught.
+    """From what the teacher gives, summed over the outputs that are taught. taught_endings: the teacher's, if others.
 
     KL divergence at a temperature for rows of class scores (Hinton et al. 2015); for all else the mean squared error,
     relative to the mean square of the dense model's deviations from its mean, so that outputs of any scale weigh the
     same.
     """
     learned = [k for k, output in taught.items() if output.is_floating_point()]
-    return torch.stack([_one_distance(outputs[k], taught[k], endings[k], goal, temperature) for k in learned]).sum()
+    theirs = endings if taught_endings is None else taught_endings
+    found = [_one_distance((outputs[k], taught[k]), (endings[k], theirs[k]), goal, temperature) for k in learned]
+    return torch.stack(found).sum()
 
 
-def _one_distance(output: Tensor, taught: Tensor, ending: Gives, goal: Goal, temperature: float) -> Tensor:
+def _one_distance(pair: tuple[Tensor, Tensor], endings: tuple[Gives, Gives], goal: Goal, temperature: float) -> Tensor:
+    output, taught = pair
     if sum(n > 1 for n in output.shape[1:]) == 1:  # one row of scores, whatever axes of length 1 are beside it
         output, taught = output.flatten(1), taught.flatten(1)
-    if goal.loss == "mse" or ending == "sigmoid" or output.dim() != 2 or output.shape[1] < 2:
+    if goal.loss == "mse" or "sigmoid" in endings or output.dim() != 2 or output.shape[1] < 2:
         variance = taught.var(dim=0, correction=0).mean()
         return F.mse_loss(output, taught) / (variance + 1e-6 * taught.square().mean() + TINY)
-    student, teacher = (F.log_softmax(_log_scores(z, ending) / temperature, 1) for z in (output, taught))
+    scores = (_log_scores(z, ending) for z, ending in zip((output, taught), endings, strict=True))
+    student, teacher = (F.log_softmax(z / temperature, 1) for z in scores)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 

@@ -89,7 +89,8 @@ class Objective:
         return {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in outputs.items()}
 
     def _distance(self, network: Network, outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> Tensor:
-        return distance(outputs, taught, network.gives, self.goal, self.distill.temperature)
+        theirs = self.teacher.gives if self.teacher is not None else None
+        return distance(outputs, taught, network.gives, self.goal, self.distill.temperature, theirs)
 
     def _count(self, network: Network, x: Mapping[str, Tensor], y: Tensor | None) -> np.ndarray:
         name = self.goal.output

@@ -76,6 +76,8 @@ def _teacher(order: Order, analysis: Analysis, device: torch.device) -> Network 
     Raises: InvalidPlan: its inputs or outputs are others.
     """
     if order.teacher is None:
+        if order.plan.distill.teacher is not None:
+            raise InvalidPlan("the plan names a teacher, but none was given: use --teacher FILE", "/distill/teacher")
         return None
     found, network = analyse(unshare(vet(order.teacher)))
     check_teacher(analysis, found)

@@ -195,9 +195,7 @@ class Search(Frozen):
 class Gradual(Frozen):
     """Masks are re-made again and again while the rate rises: of units first, if asked for, then of weights."""
 
-    epochs: float = Field(
-        default=10, gt=0, le=10_000, description="Passes over the training data while the rate rises."
-    )
+    epochs: int = Field(default=10, ge=1, le=10_000, description="Passes over the training data while the rate rises.")
     first_rate: Rate = Field(default=4, description="Rate at the start, reached at once.")
     masks_per_epoch: int = Field(default=8, ge=1, le=10_000, description="How often masks are re-made in a pass.")
     learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Learning rate meanwhile.")
@@ -207,7 +205,7 @@ class Gradual(Frozen):
         le=1,
         description="Share of the filters and neurons that stays; the others go before single weights do.",
     )
-    unit_epochs: float = Field(default=5, gt=0, le=10_000, description="Passes in which they go, where some do.")
+    unit_epochs: int = Field(default=5, ge=1, le=10_000, description="Passes in which they go, where some do.")
 
 
 class Joint(Frozen):

@@ -17,7 +17,7 @@ from pruning.sparsity.form import Form
 from pruning.stages.problem import Began, Checkpoint, Event, Events, Problem, Round, Warned, pack, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import LOWERED, Training
-from pruning.stages.stage import frozen_by, frozen_zeros
+from pruning.stages.stage import CUT, frozen_by, frozen_zeros
 from pruning.train import mask_gradients
 
 WARM_UP = 0.5  # epochs in which the learning rate rises
@@ -48,13 +48,14 @@ class Rising:
     def run(self, resume: Checkpoint | None) -> Generator[Event, None, None]:
         """Raises: Diverged: it diverged once more after the learning rate was lowered."""
         problem = self.problem
-        self.masks, self.lowered = problem.masks(), 1.0
+        self.masks, self.lowered, self.stopped = problem.masks(), 1.0, False
+        before = problem.connected()
         self.frozen = frozen_by(problem, self.masks)
         training = Training(problem.trainer, freeze=self._freeze, after_step=self._after_step)
         training.begin()
         if resume is not None:
             training.load(resume)
-            self.lowered = resume.numbers["lowered"]
+            self.lowered, self.stopped = resume.numbers["lowered"], bool(resume.numbers["stopped"])
         yield Began("prune")
         first, last = (resume.done if resume else 0) + 1, rounds(problem.plan)
         for number in range(first, last + 1):
@@ -67,6 +68,11 @@ class Rising:
                 put_back()
                 (self.masks, self.frozen), self.lowered = masks, LOWERED
                 yield Warned(f"epoch {number} diverged; it is done again with a tenth of the learning rate")
+                loss = self._epoch(training, number)
+            if not before <= problem.connected():
+                put_back()
+                (self.masks, self.frozen), self.stopped = masks, True
+                yield Warned(CUT.format(problem.plan.budget.rate, f"the rate stays at {self._rate_now():.4g}x"))
                 loss = self._epoch(training, number)
             accuracy, rate = problem.measure(), self._rate_now()
             values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy, "pruning_rate": rate}
@@ -91,6 +97,8 @@ class Rising:
     def _make(self, epochs: float) -> None:
         """Masks for so many epochs done: of those that are, some go."""
         problem, settings, units = self.problem, self.settings, unit_epochs(self.settings)
+        if self.stopped:
+            return
         if epochs <= units:
             share = 1 - (1 - settings.units) * _eased(epochs / units)
             alive = units_that_stay(problem, share)
@@ -113,7 +121,7 @@ class Rising:
 
     def _kept(self, training: Training, number: int, is_last: bool) -> Callable[[], Checkpoint]:
         def kept() -> Checkpoint:
-            numbers = {**NO_ROUNDS, "step": training.trainer.step, "lowered": self.lowered}
+            numbers = {**NO_ROUNDS, "step": training.trainer.step, "lowered": self.lowered, "stopped": self.stopped}
             return Checkpoint("prune", number, is_last, pack(training.kept()), numbers)
 
         return kept
@@ -121,12 +129,12 @@ class Rising:
 
 def unit_epochs(settings: Gradual) -> int:
     """Epochs in which units go."""
-    return 0 if settings.units == 1 else max(1, round(settings.unit_epochs))
+    return 0 if settings.units == 1 else settings.unit_epochs
 
 
 def rounds(plan: Plan) -> int:
     """Epochs in which the rate rises."""
-    return unit_epochs(plan.gradual) + max(1, round(plan.gradual.epochs))
+    return unit_epochs(plan.gradual) + plan.gradual.epochs
 
 
 def units_that_stay(problem: Problem, share: float) -> dict[str, Tensor]:

@@ -74,6 +74,11 @@ class Problem:
         """Where a weight could change an output, for the zeros that there are; False where it is surely idle."""
         return useful_weights(self.model, self.network)
 
+    def connected(self) -> set[str]:
+        """Layers of which at least one weight could change an output."""
+        W = self.network.W()
+        return {k for k, mask in self.useful().items() if bool((mask & (W[k] != 0)).any())}
+
     @torch.no_grad()
     def bury(self, masks: Mapping[str, Tensor]) -> list[Frozen]:
         """Filters and neurons without weights give exactly 0 from now on, so that they can be removed.

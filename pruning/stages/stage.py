@@ -8,12 +8,14 @@ from torch import Tensor
 
 from pruning.plan import Budget
 from pruning.sets import Sets
-from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Frozen, Memory, Problem, unpack
+from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Events, Frozen, Memory, Problem, Warned, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import ENDING, Rounds, Training
 from pruning.train import mask_gradients
 
 TURNS = 3  # of giving the places of idle weights to others
+LESS = 0.8  # of a rate that cut the net in two is tried next
+CUT = "at {:.4g}x no path from input to output would be left: {}; allocation erk or uniform may reach further"
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,23 @@ class Stage:
         else:
             ending = yield from self._rounds(sets, told).run(resume)
             yield Began("prune")
-            hard_prune(problem, sets)
+            yield from self._prune(sets)
             resume = None
         training = frozen_zeros(problem)
         retraining = Retraining(problem, problem.plan.retrain, training, ending, self.number, told, self.memory)
         return (yield from retraining.run(resume))
+
+    def _prune(self, sets: Sets) -> Events:
+        """To the budget, or as near to it as leaves a path through every layer that had one."""
+        problem, budget, state = self.problem, self.budget, self.problem.state()
+        before = problem.connected()
+        hard_prune(problem, sets)
+        while not before <= problem.connected() and budget.rate > 1:
+            problem.network.module.load_state_dict(state)
+            budget = budget.at(max(1.0, LESS * budget.rate))
+            hard_prune(problem, problem.sets(budget))
+        if budget is not self.budget:
+            yield Warned(CUT.format(self.budget.rate, f"pruned to {budget.rate:.4g}x instead"))
 
     def _rounds(self, sets: Sets, told: Mapping[str, float]) -> Rounds:
         problem, settings = self.problem, self.problem.plan.admm

@@ -84,3 +84,20 @@ def test_distillation_of_numbers_is_relative_and_adds_over_outputs():
 def test_the_dense_model_is_at_no_distance_from_itself(kind):
     loss = "distill" if kind == "scores" else "mse"
     assert abs(distance({"y": Z}, {"y": Z}, {"y": "logits"}, goal(kind, loss), TEMPERATURE).item()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "give", [("logits", "probabilities"), ("probabilities", "logits"), ("log_probabilities", "logits")]
+)
+def test_a_teacher_may_end_otherwise(give):
+    ways = {
+        "logits": lambda z: z,
+        "probabilities": lambda z: z.softmax(1),
+        "log_probabilities": lambda z: z.log_softmax(1),
+    }
+    other = Z.flip(0) * 0.7
+    aim = goal("classes", "distill")
+    expected = distance({"y": Z}, {"y": other}, {"y": "logits"}, aim, TEMPERATURE)
+    output, taught = ways[give[0]](Z), ways[give[1]](other)
+    got = distance({"y": output}, {"y": taught}, {"y": give[0]}, aim, TEMPERATURE, {"y": give[1]})
+    assert got.item() == pytest.approx(expected.item(), rel=1e-4)

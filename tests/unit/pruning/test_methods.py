@@ -154,7 +154,7 @@ def test_every_budget_is_met_by_what_is_counted_in_the_file(budget):
 
 
 def test_bytes_that_no_rate_reaches_are_refused(tiny, tiny_data):
-    with pytest.raises(InvalidPlan, match="next to no weights left") as caught:
+    with pytest.raises(InvalidPlan, match="the highest rate that the plan allows") as caught:
         prune(order(tiny, tiny_data, budget={"bytes": 100}), Recorder())
     assert caught.value.pointer == "/budget"
 
@@ -260,3 +260,51 @@ def test_checkpoints_of_another_shape_are_not_guessed_at(tiny, tiny_data):
     broken = replace(whole.checkpoints[-1], tensors={})
     with pytest.raises((KeyError, RuntimeError, ValueError)):
         prune(order(tiny, tiny_data, **CASES["progressive"]), Recorder(), broken)
+
+
+@pytest.mark.parametrize("method", ["direct", "gradual"])
+def test_a_net_is_not_cut_in_two(method):
+    """Where a rate leaves no path from input to output, the nearest that does is taken, and told."""
+    content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
+    more = {"admm": {"rounds": 2}, "retrain": {"epochs": 1}, "gradual": {"epochs": 3}}
+    plan = Plan.model_validate({"method": method, "budget": {"pruning_rate": 2000}, **more})
+    listener = Recorder()
+    report = prune(Order(content, data, plan), listener).report
+    told = any("no path from input to output" in text for text in listener.warnings)
+    assert all(layer.kept for layer in report.layers) and report.goal_met != told
+    assert told or method == "gradual", "which takes what is idle as it goes, and finds a path here"
+
+
+def test_a_search_stays_where_the_plan_leaves_room(tiny, tiny_data):
+    """One layer is held dense: rates beyond what the others can give are not tried."""
+    plan = {"budget": {"max_accuracy_drop": 0.9}, "search": {"first_rate": 1.2, "refinements": 0}}
+    excluded = [{"match": "conv1", "exclude": True}]
+    curve = prune(order(tiny, tiny_data, **plan, layers=excluded), Recorder()).report.search
+    assert 1 < max(point.pruning_rate for point in curve) <= 288 / 73
+    with pytest.raises(InvalidPlan):
+        prune(order(tiny, tiny_data, **plan, layers=[{"match": "*", "exclude": True}]), Recorder())
+
+
+@pytest.mark.parametrize("rates", [[50, 2], [2, 2], [2, 5]])
+def test_rates_of_partial_models_rise_to_the_goal(rates):
+    with pytest.raises(ValueError, match="rates"):
+        Plan.model_validate({"method": "progressive", "budget": {"pruning_rate": 4}, "progressive": {"rates": rates}})
+
+
+def test_another_model_teaches_where_it_fits(tiny, tiny_data):
+    teach = {"distill": {"weight": 1.0, "teacher": "wide"}}
+    with pytest.raises(InvalidPlan, match="--teacher"):
+        prune(order(tiny, tiny_data, **teach), Recorder())
+    other = replace(order(tiny, tiny_data, **teach), teacher=(EXAMPLES / "digits.onnx").read_bytes())
+    with pytest.raises(InvalidPlan, match="same names and shapes"):
+        prune(other, Recorder())
+    model = onnx.load_from_string(tiny)
+    for tensor in model.graph.initializer:
+        if tensor.name == "fc.weight":  # what it says of classes 0 and 1 is the other way round
+            values = numpy_helper.to_array(tensor)[[1, 0, 2]]
+            tensor.CopyFrom(numpy_helper.from_array(values, "fc.weight"))
+    plain, taught = (
+        prune(replace(order(tiny, tiny_data, **plan), teacher=teacher), Recorder()).report.accuracy.pruned
+        for plan, teacher in (({}, None), (teach, model.SerializeToString()))
+    )
+    assert taught != plain
