@@ -79,9 +79,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         staged(
             "progressive",
             budget={"pruning_rate": 167},
-            progressive={"rates": [40]},
-            admm=ADMM | {"rounds": 10, "rho_growth": 1.7},
-            retrain={"epochs": 7, "learning_rate": 4e-3, "average": 0.998},
+            progressive={"rates": [40, 100]},
+            admm=ADMM | {"rounds": 8, "rho_growth": 2},
+            retrain={"epochs": 8, "learning_rate": 8e-3, "average": 0.998},
         )
     ],
     "highest rate": [UNITS, gradual(280, 30, 24)],

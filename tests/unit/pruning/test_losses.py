@@ -86,18 +86,14 @@ def test_the_dense_model_is_at_no_distance_from_itself(kind):
     assert abs(distance({"y": Z}, {"y": Z}, {"y": "logits"}, goal(kind, loss), TEMPERATURE).item()) < 1e-6
 
 
-@pytest.mark.parametrize(
-    "give", [("logits", "probabilities"), ("probabilities", "logits"), ("log_probabilities", "logits")]
-)
-def test_a_teacher_may_end_otherwise(give):
-    ways = {
-        "logits": lambda z: z,
-        "probabilities": lambda z: z.softmax(1),
-        "log_probabilities": lambda z: z.log_softmax(1),
-    }
-    other = Z.flip(0) * 0.7
-    aim = goal("classes", "distill")
+WAYS = {"logits": lambda z: z, "probabilities": lambda z: z.softmax(1), "log_probabilities": lambda z: z.log_softmax(1)}
+
+
+@pytest.mark.parametrize("learner", WAYS)
+@pytest.mark.parametrize("teacher", WAYS)
+def test_a_teacher_may_end_otherwise(learner, teacher):
+    aim, other = goal("classes", "distill"), Z.flip(0) * 0.7
     expected = distance({"y": Z}, {"y": other}, {"y": "logits"}, aim, TEMPERATURE)
-    output, taught = ways[give[0]](Z), ways[give[1]](other)
-    got = distance({"y": output}, {"y": taught}, {"y": give[0]}, aim, TEMPERATURE, {"y": give[1]})
+    output, taught = WAYS[learner](Z), WAYS[teacher](other)
+    got = distance({"y": output}, {"y": taught}, {"y": learner}, aim, TEMPERATURE, {"y": teacher})
     assert got.item() == pytest.approx(expected.item(), rel=1e-4)
