@@ -11,8 +11,9 @@ from pruning.allocations import ALLOCATIONS
 from pruning.analysis import Layer
 from pruning.costs import Costs, Part
 from pruning.errors import InvalidPlan
-from pruning.plan import HIGHEST_RATE, Budget, LayerRule, Pattern, Plan
+from pruning.plan import Budget, LayerRule, Pattern, Plan
 from pruning.rules import rule_of_each
+from pruning.settings import HIGHEST_RATE
 from pruning.sparsity import PATTERNS
 from pruning.sparsity.form import Form
 

@@ -3,7 +3,8 @@
 from pruning.methods import METHODS
 from pruning.methods.gradual import rounds
 from pruning.methods.progressive import stages
-from pruning.plan import Admm, Plan, Retrain
+from pruning.plan import Plan
+from pruning.settings import Admm, Retrain
 from pruning.stages.problem import Checkpoint, Events, Problem
 from pruning.stages.quantization import AFTER_ALL, quantization
 

@@ -1,46 +1,29 @@
 """From a trained network to files: written back, reopened, checked and measured."""
 
-import hashlib
-import platform
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import ModelProto
 from safetensors.torch import save
 
-from pruning.data.dataset import Dataset
+from pruning.account import Measured, Trained, report_of
 from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import WrongDelivery
-from pruning.following import Ended
 from pruning.listener import Listener
-from pruning.measure import Feeds, Latency, gzip_bytes, latency, run, session
+from pruning.measure import Feeds, latency, run, session
 from pruning.metrics import METRICS
-from pruning.objective import Objective
 from pruning.onnx import batchnorm
 from pruning.onnx.agree import compare
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import HALVES
-from pruning.onnx.network import Network
 from pruning.onnx.shrink import shrink
 from pruning.onnx.useful import useful_weights
 from pruning.onnx.writeback import write_back
-from pruning.order import Order
-from pruning.plan import Budget
 from pruning.report import (
     Accuracy,
-    Bytes,
     Checks,
-    Compression,
-    LatencyReport,
-    LayerReport,
-    Manifest,
-    Pair,
     Report,
 )
 from pruning.report_page import render
@@ -49,41 +32,17 @@ from pruning.tally import Tally, tally, weights_of
 LIMIT, HALF_LIMIT = 1e-4, 2e-2  # relative; half precision rounds the weights
 EXAMPLES_COMPARED = 64
 LARGE_DROP = 0.05
-ROUNDING = 1e-9
 LARGE_GROWTH = 0.5  # of the mean squared error
 EVALUATION_BATCH = 500
-PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 NO_SPEED = (
     "zeros anywhere in a layer make the file compress better; stock ONNX Runtime multiplies by them all the same, "
     "so those that are left in the file save neither bytes on disk nor time"
 )
+FLOOR = (
+    "the search was held against the dense model's accuracy on the validation or the test split, whichever is lower; "
+    "no pruned model was judged by the test split before this report"
+)
 SMALLER = "{:,} filters and neurons that were always zero or never read are gone from the graph: every runtime gains"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the pipeline hands over. started is by time.monotonic()."""
-
-    model: ModelProto
-    network: Network
-    dataset: Dataset
-    order: Order
-    objective: Objective
-    ended: Ended
-    device: str
-    batch_size: int
-    started: float
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What was found on the delivered file."""
-
-    checks: Checks
-    layers: list[LayerReport]
-    accuracy: Accuracy
-    times: Latency
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -110,8 +69,8 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     accuracy, doubts = _accuracy(pruned, trained)
     times = latency(trained.order.model, pruned, trained.dataset.test.prepared(slice(0, 1)))
     listener.phase("report", 0.99)
-    measured = Measured(checks, found.layers, accuracy, times, (*doubts, *_about_zeros(found)))
-    report = _report(pruned, trained, measured)
+    measured = Measured(checks, found.layers, accuracy, times, (*doubts, *_about_search(trained), *_about_zeros(found)))
+    report = report_of(pruned, trained, measured)
     files = {
         "pruned.onnx": pruned,
         "masks.safetensors": save({k: (v != 0).contiguous() for k, v in weights_of(masked, trained.network).items()}),
@@ -131,6 +90,11 @@ def _written(trained: Trained) -> tuple[bytes, bytes]:
     network.set_W(W)  # what is delivered is held against the network as it was trained
     pruned = shrink(masked) if trained.order.plan.deliver.remove else masked
     return masked.SerializeToString(), pruned.SerializeToString()
+
+
+def _about_search(trained: Trained) -> list[str]:
+    """Where the test split was looked at before the end."""
+    return [FLOOR] if trained.order.plan.budget.is_search else []
 
 
 def _about_zeros(found: Tally) -> list[str]:
@@ -220,68 +184,6 @@ def _counts(pruned: bytes, trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     return dense, after
 
 
-def _report(pruned: bytes, trained: Trained, measured: Measured) -> Report:
-    compression = _compression(pruned, trained, measured.layers)
-    return Report(
-        headline=_headline(compression, measured.accuracy, measured.times),
-        goal_met=_is_met(trained.order.plan.budget, compression, measured.accuracy),
-        accuracy=measured.accuracy,
-        compression=compression,
-        latency=LatencyReport(
-            runtime=f"onnxruntime {ort.__version__}",
-            provider="CPUExecutionProvider",
-            threads=1,
-            **vars(measured.times),
-        ),
-        layers=tuple(measured.layers),
-        convergence=trained.ended.convergence,
-        search=trained.ended.search,
-        checks=measured.checks,
-        notes=measured.notes,
-        manifest=_manifest(trained),
-    )
-
-
-def _is_met(budget: Budget, compression: Compression, accuracy: Accuracy) -> bool:
-    """Whether the file is what was asked for, by what was counted and measured on it."""
-    if budget.max_accuracy_drop is not None:
-        allowed = budget.max_accuracy_drop * (abs(accuracy.dense) if accuracy.metric == "mse" else 1)
-        return accuracy.drop <= allowed + ROUNDING
-    if budget.bytes is not None:
-        return compression.bytes.pruned_gzip <= budget.bytes
-    if budget.multiply_adds_share is not None:
-        return compression.multiply_adds.pruned <= budget.kept_of(compression.multiply_adds.dense)
-    return compression.weights_kept <= budget.kept_of(compression.weights_total)
-
-
-def _compression(pruned: bytes, trained: Trained, layers: list[LayerReport]) -> Compression:
-    total, kept = sum(x.weights for x in layers), sum(x.kept for x in layers)
-    before = trained.network.layers.values()
-    return Compression(
-        weights_total=total,
-        weights_kept=kept,
-        pruning_rate=total / max(kept, 1),
-        sparsity=1 - kept / total,
-        multiply_adds=Pair(
-            dense=sum(x.multiply_adds for x in before),
-            pruned=sum(a.multiply_adds * b.kept // b.weights for a, b in zip(before, layers, strict=True)),
-        ),
-        value_bits=sum(x.kept * x.bits for x in layers),
-        bytes=Bytes(dense=len(trained.order.model), pruned=len(pruned), pruned_gzip=gzip_bytes(pruned)),
-    )
-
-
-def _headline(compression: Compression, accuracy: Accuracy, times: Latency) -> str:
-    dense, after = (accuracy.formatted(accuracy.metric, v) for v in (accuracy.dense, accuracy.pruned))
-    return (
-        f"{compression.weights_total:,} weights became {compression.weights_kept:,} "
-        f"({compression.pruning_rate:.1f}x); {accuracy.named(accuracy.metric)} {dense} to {after} on "
-        f"{accuracy.examples:,} test examples; {compression.bytes.dense:,} bytes to {compression.bytes.pruned:,} "
-        f"({compression.bytes.pruned_gzip:,} gzipped); {times.dense_ms:.3g} ms to {times.pruned_ms:.3g} ms "
-        "in ONNX Runtime on one thread"
-    )
-
-
 def _notes(accuracy: Accuracy, has_targets: bool) -> list[str]:
     found = []
     if not has_targets:
@@ -294,22 +196,3 @@ def _notes(accuracy: Accuracy, has_targets: bool) -> list[str]:
             "ask for a lower rate, or more rounds and epochs"
         )
     return found
-
-
-def _manifest(trained: Trained) -> Manifest:
-    order = trained.order
-    plan: dict[str, Any] = order.plan.model_dump(mode="json", exclude_none=True)
-    with order.data.open("rb") as file:
-        dataset_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Manifest(
-        model_sha256=hashlib.sha256(order.model).hexdigest(),
-        dataset_sha256=dataset_sha256,
-        plan=plan,
-        preprocess=order.preprocess,
-        data_format=order.data_format,
-        batch_size=trained.batch_size,
-        seed=order.plan.train.seed,
-        versions={"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
-        device=trained.device,
-        seconds=round(time.monotonic() - trained.started, 3),
-    )

@@ -28,10 +28,11 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
     search = _searched(resume)
     ending: Mapping[str, float] = resume.numbers if resume else {"rounds": 0}
     shown = int(resume.numbers["shown"]) if resume else 0
+    total = total_steps(problem.plan, problem.train.steps)
     for event in course(problem, resume):
         match event:
             case Began(phase):
-                listener.phase(phase, progress_at(total_steps(problem.plan, problem.train.steps), problem.trainer.step))
+                listener.phase(phase, progress_at(total, problem.trainer.step))
             case Warned(text):
                 listener.warning(text)
             case Searched(trials, floor):
@@ -44,15 +45,18 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
                 ending = {**values, "rounds": number} if phase in ("admm", "quantize") else ending
                 listener.metric(Metric(shown, phase, number, values, problem.objective.goal.metric))
                 if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
-                    listener.checkpoint(lambda e=event, n=shown, s=search: _told(e.checkpoint(), started, n, s))
+                    told = {"shown": shown, "progress": progress_at(total, problem.trainer.step), **_numbers(search)}
+                    listener.checkpoint(lambda e=event, n=told: _told(e.checkpoint(), started, n))
     return Ended(_convergence(problem.plan, ending), search)
 
 
-def _told(checkpoint: Checkpoint, started: float, shown: int, search: Sequence[SearchPoint]) -> Checkpoint:
-    """With the seconds that the job has taken so far, over all attempts, the rounds that were told and the search."""
-    found = {f"searched.{i}.{k}": float(v) for i, point in enumerate(search) for k, v in point.model_dump().items()}
-    numbers = {**checkpoint.numbers, **found, "seconds": time.monotonic() - started, "shown": shown}
-    return replace(checkpoint, numbers=numbers)
+def _told(checkpoint: Checkpoint, started: float, told: Mapping[str, float]) -> Checkpoint:
+    """With the seconds that the job has taken so far, over all attempts, and what was told of it."""
+    return replace(checkpoint, numbers={**checkpoint.numbers, **told, "seconds": time.monotonic() - started})
+
+
+def _numbers(search: Sequence[SearchPoint]) -> dict[str, float]:
+    return {f"searched.{i}.{k}": float(v) for i, point in enumerate(search) for k, v in point.model_dump().items()}
 
 
 def _searched(resume: Checkpoint | None) -> tuple[SearchPoint, ...]:

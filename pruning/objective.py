@@ -13,7 +13,7 @@ from pruning.fit import Goal
 from pruning.losses import LOSSES, distance
 from pruning.metrics import METRICS
 from pruning.onnx.network import Network
-from pruning.plan import Distill
+from pruning.settings import Distill
 
 EVALUATION_BATCH = 500
 NO_TEACHER = Distill()

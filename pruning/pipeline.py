@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from pruning.account import Trained
 from pruning.aims import floor_of, with_rate
 from pruning.analysis import Analysis
 from pruning.batches import Batches
@@ -13,10 +14,10 @@ from pruning.check import check, check_teacher
 from pruning.course import total_steps
 from pruning.data.cache import read
 from pruning.data.dataset import Dataset, Split
-from pruning.deliver import Delivery, Trained, deliver
+from pruning.deliver import Delivery, deliver
 from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import InvalidPlan
-from pruning.following import TRAINING, Tick, follow
+from pruning.following import Tick, follow
 from pruning.listener import Listener, Metric
 from pruning.metrics import METRICS
 from pruning.objective import Objective
@@ -40,7 +41,7 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     Raises: PruningError: any of its kinds; nothing is delivered then.
     """
     started = time.monotonic() - (resume.numbers.get("seconds", 0.0) if resume else 0.0)
-    begin = TRAINING[0] if resume else 0.0  # a job that was taken over does not run backwards
+    begin = resume.numbers["progress"] if resume else 0.0  # a job that was taken over does not run backwards
     listener.phase("import", begin)
     model = unshare(vet(order.model))
     nodes = len(model.graph.node)

@@ -16,7 +16,7 @@ from pruning.errors import Diverged, InvalidPlan
 from pruning.rules import rule_of_each
 
 if TYPE_CHECKING:
-    from pruning.plan import Quantize
+    from pruning.settings import Quantize
 
 DEFAULT_BITS, LEAST_BITS, MOST_BITS = 4, 2, 8
 EXACT_UP_TO = 5_000_000  # places where a weight changes its level: sorting them takes a second

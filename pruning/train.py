@@ -11,7 +11,7 @@ from pruning.batches import Batches
 from pruning.errors import Diverged
 from pruning.objective import Objective
 from pruning.onnx.network import Network
-from pruning.plan import Train
+from pruning.settings import Train
 
 STEPS_BETWEEN_LOOKS = 50  # at whether the loss is finite: each waits for the device
 MOMENTUM = 0.9

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pruning.allocations import of_the_largest
 from pruning.errors import Diverged
-from pruning.plan import Gradual, Plan
+from pruning.plan import Plan
+from pruning.settings import Gradual
 from pruning.sparsity.filter import Filter
 from pruning.sparsity.form import Form
 from pruning.stages.problem import Began, Checkpoint, Event, Events, Problem, Round, Warned, pack, unpack

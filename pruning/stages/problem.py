@@ -103,8 +103,8 @@ class Problem:
 class Checkpoint:
     """All that a method needs to go on elsewhere, after `done` rounds of a phase of a stage, counted from 0.
 
-    numbers: step (training steps so far), seconds and shown (of the job so far, rounds told to the listener, both set
-    by the pipeline), and of the last ADMM round primal, dual, relative and rounds (its number).
+    numbers: step (training steps so far); seconds, shown (rounds told to the listener) and progress, which are set
+    where it is followed; and of the last ADMM round primal, dual, relative and rounds (its number).
     """
 
     phase: Phase

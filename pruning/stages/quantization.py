@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pruning.onnx import batchnorm
-from pruning.plan import Quantize
 from pruning.quantize import bits_of, project, squared_error
+from pruning.settings import Quantize
 from pruning.stages.problem import Checkpoint, Events, Memory, Problem, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import ENDING, Rounds, Training

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from pruning.errors import Diverged
-from pruning.plan import Retrain
+from pruning.settings import Retrain
 from pruning.stages.mean import Mean
 from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Memory, Problem, Round, Warned, pack, unpack
 from pruning.stages.rounds import ENDING, LOWERED, Training

@@ -14,7 +14,7 @@ from torch import nn
 
 from pruning import admm
 from pruning.errors import Diverged
-from pruning.plan import Admm
+from pruning.settings import Admm
 from pruning.stages.problem import (
     NOTHING,
     Began,

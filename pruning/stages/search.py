@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pruning.analysis import Layer
 from pruning.budgets import highest_rate
-from pruning.plan import Plan, Search
+from pruning.plan import Plan
+from pruning.settings import Search
 from pruning.stages.problem import Checkpoint, Events, Memory, Problem, Searched, Trial, unpack
 from pruning.stages.stage import Stage
 

@@ -13,8 +13,9 @@ from pruning.methods import METHODS
 from pruning.methods.progressive import rates_of
 from pruning.order import Order
 from pruning.pipeline import prune
-from pruning.plan import Plan, Search
+from pruning.plan import Plan
 from pruning.quantize import levels_in
+from pruning.settings import Search
 from pruning.sparsity import PATTERNS
 from pruning.stages.search import Trial, next_rate
 from tests.conftest import EXAMPLES

@@ -12,7 +12,7 @@ from pruning.fit import check_fit
 from pruning.objective import Objective
 from pruning.onnx.analyse import analyse
 from pruning.onnx.vet import vet
-from pruning.plan import Distill, Train
+from pruning.settings import Distill, Train
 from pruning.stages.mean import Mean
 from pruning.train import Trainer, mask_gradients
 
