@@ -16,7 +16,7 @@ from pruning.settings import Quantize
 from pruning.stages.problem import Checkpoint, Events, Memory, Problem, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import ENDING, Rounds, Training
-from pruning.stages.stage import frozen_zeros
+from pruning.stages.stage import frozen_zeros, measured
 
 AFTER_ALL = -1  # its number of a stage
 
@@ -39,7 +39,7 @@ def quantization(problem: Problem, settings: Quantize, resume: Checkpoint | None
             W,
             levels.project,
             rho,
-            levels.measured,
+            lambda: measured(problem, levels.project),
             phase="quantize",
             stage=AFTER_ALL,
             memory=levels.memory,
@@ -67,16 +67,6 @@ class _Levels:
     @torch.no_grad()
     def project(self, V: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {k: project(V[k], mask, self.bits[k]).Z for k, mask in self.masks.items()}
-
-    @torch.no_grad()
-    def measured(self) -> dict[str, float]:
-        """Validation metric of W, and of its levels."""
-        network, accuracy = self.problem.network, self.problem.measure()
-        W = {k: w.detach().clone() for k, w in network.W().items()}
-        network.set_W(self.project(W))
-        pruned = self.problem.measure()
-        network.set_W(W)
-        return {"accuracy": accuracy, "accuracy_pruned": pruned}
 
 
 def _levels(problem: Problem, settings: Quantize, resume: Checkpoint | None) -> _Levels:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pruning.admm import Projection
 from pruning.plan import Budget
 from pruning.sets import Sets
 from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Events, Frozen, Memory, Problem, Warned, unpack
@@ -62,15 +63,19 @@ class Stage:
     def _rounds(self, sets: Sets, told: Mapping[str, float]) -> Rounds:
         problem, settings = self.problem, self.problem.plan.admm
         W = problem.network.W()
+
+        def project(V: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return sets.project(V, problem.importance())
+
         training = Training(problem.trainer) if settings.regrow else frozen_zeros(problem)
         return Rounds(
             problem,
             settings,
             training,
             W,
-            lambda V: sets.project(V, problem.importance()),
+            project,
             {k: sets.allowance.rho.get(k, settings.rho) for k in W},
-            lambda: measured(problem, sets),
+            lambda: measured(problem, project),
             stage=self.number,
             told=told,
             memory=self.memory,
@@ -102,11 +107,11 @@ def hard_prune(problem: Problem, sets: Sets) -> None:
         W = {k: w * useful[k] if k in useful else w for k, w in W.items()}
 
 
-def measured(problem: Problem, sets: Sets) -> dict[str, float]:
+def measured(problem: Problem, project: Projection) -> dict[str, float]:
     """Validation metric of W, and of its projection: what a hard prune would give now."""
     accuracy = problem.measure()
     W = {k: w.detach().clone() for k, w in problem.network.W().items()}
-    problem.network.set_W(sets.project(W, problem.importance()))
+    problem.network.set_W(project(W))
     pruned = problem.measure()
     problem.network.set_W(W)
     return {"accuracy": accuracy, "accuracy_pruned": pruned}
