@@ -100,6 +100,8 @@ def _sentence(error: Any) -> str:
         return "there is no such field"
     if tuple(error["loc"]) == ("body",) and error["type"] in ("model_attributes_type", "dict_type"):
         return "send a JSON object, with the header Content-Type: application/json"
+    if error["type"] in ("union_tag_not_found", "model_attributes_type", "model_type"):
+        return 'send an object here, such as {"kind": "filter"} for a pattern or {"bits": 4} for quantize'
     return str(error["msg"]).removeprefix("Value error, ")
 
 

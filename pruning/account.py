@@ -52,6 +52,7 @@ class Measured:
 def report_of(pruned: bytes, trained: Trained, measured: Measured) -> Report:
     """Args: pruned: the delivered file."""
     compression = _compression(pruned, trained, measured.layers)
+    missed = _missed(trained.order.plan.budget, compression, measured.accuracy)
     return Report(
         headline=_headline(compression, measured.accuracy, measured.times),
         goal_met=_is_met(trained.order.plan.budget, compression, measured.accuracy),
@@ -67,9 +68,24 @@ def report_of(pruned: bytes, trained: Trained, measured: Measured) -> Report:
         convergence=trained.ended.convergence,
         search=trained.ended.search,
         checks=measured.checks,
-        notes=measured.notes,
+        notes=(*missed, *measured.notes),
         manifest=_manifest(trained),
     )
+
+
+def _missed(budget: Budget, compression: Compression, accuracy: Accuracy) -> list[str]:
+    """Where the budget was not met, by how much, and what to do."""
+    if _is_met(budget, compression, accuracy):
+        return []
+    if budget.max_accuracy_drop is not None:
+        return [
+            f"the goal was missed on the test split: {accuracy.drop:.4g} was lost, {budget.max_accuracy_drop:g} "
+            "allowed; ask for a smaller drop, or give more validation examples"
+        ]
+    if budget.bytes is not None:
+        over = compression.bytes.pruned_gzip / budget.bytes - 1
+        return [f"the file is {over:.1%} larger after gzip than was asked for: ask for so much less"]
+    return [f"more stayed than was asked for: a rate of {compression.pruning_rate:.4g} was reached"]
 
 
 def _is_met(budget: Budget, compression: Compression, accuracy: Accuracy) -> bool:

@@ -40,7 +40,7 @@ def _check_units(plan: Plan, analysis: Analysis) -> None:
     if wanted.get(plan.method, False) and not any(layer.readers for layer in analysis.layers):
         raise InvalidPlan(
             "this model has no layer whose filters or neurons could be removed: all are added to those of others, or "
-            "are its output; take another method, or leave units at 1",
+            "are its output; take the method direct or progressive, or leave gradual.units at 1",
             "/method" if plan.method == "joint" else "/gradual/units",
         )
 

@@ -12,7 +12,7 @@ from pruning.account import Measured, Trained, report_of
 from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import WrongDelivery
 from pruning.listener import Listener
-from pruning.measure import Feeds, latency, run, session
+from pruning.measure import Feeds, Latency, latency, run, session
 from pruning.metrics import METRICS
 from pruning.onnx import batchnorm
 from pruning.onnx.agree import compare
@@ -21,11 +21,8 @@ from pruning.onnx.dtypes import HALVES
 from pruning.onnx.shrink import shrink
 from pruning.onnx.useful import useful_weights
 from pruning.onnx.writeback import write_back
-from pruning.report import (
-    Accuracy,
-    Checks,
-    Report,
-)
+from pruning.plan import Plan
+from pruning.report import Accuracy, Checks, Report
 from pruning.report_page import render
 from pruning.tally import Tally, tally, weights_of
 
@@ -34,15 +31,16 @@ EXAMPLES_COMPARED = 64
 LARGE_DROP = 0.05
 LARGE_GROWTH = 0.5  # of the mean squared error
 EVALUATION_BATCH = 500
+SLOW = 0.95
 NO_SPEED = (
     "zeros anywhere in a layer make the file compress better; stock ONNX Runtime multiplies by them all the same, "
     "so those that are left in the file save neither bytes on disk nor time"
 )
-FLOOR = (
-    "the search was held against the dense model's accuracy on the validation or the test split, whichever is lower; "
-    "no pruned model was judged by the test split before this report"
+SMALLER = "filters and neurons that are gone from the graph, as they were always zero or never read: {:,}"
+SLOWER = (
+    "the smaller graph takes longer in ONNX Runtime than the dense one: its convolutions are fastest with channels in "
+    "multiples of 8; deliver.remove: false keeps all channels"
 )
-SMALLER = "{:,} filters and neurons that were always zero or never read are gone from the graph: every runtime gains"
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,15 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     trained.network.module.cpu()
     batchnorm.fold(trained.network)
     masked, pruned = _written(trained)
-    found = tally(pruned, masked, trained.network, trained.order.plan.quantize is not None)
+    found = tally(pruned, trained.network, trained.order.plan.quantize is not None)
     checks = _verify(pruned, trained, found.zeros)
     listener.phase("measure", 0.92)
     accuracy, doubts = _accuracy(pruned, trained)
     times = latency(trained.order.model, pruned, trained.dataset.test.prepared(slice(0, 1)))
     listener.phase("report", 0.99)
-    measured = Measured(checks, found.layers, accuracy, times, (*doubts, *_about_search(trained), *_about_zeros(found)))
+    measured = Measured(
+        checks, found.layers, accuracy, times, (*doubts, *trained.ended.notes, *_about_zeros(found, times))
+    )
     report = report_of(pruned, trained, measured)
     files = {
         "pruned.onnx": pruned,
@@ -81,27 +81,30 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     return Delivery(files, report)
 
 
+def may_remove(plan: Plan) -> bool:
+    """Whether channels may leave the graph: not where m consecutive inputs belong together."""
+    rules = [rule.pattern for rule in plan.layers if rule.pattern is not None]
+    return plan.deliver.remove and all(pattern.kind != "n_m" for pattern in (plan.pattern, *rules))
+
+
 def _written(trained: Trained) -> tuple[bytes, bytes]:
     """The user's graph with the trained weights that matter, and what is delivered: it, or it without dead channels."""
     network = trained.network
     useful, W = useful_weights(trained.model, network), {k: w.detach().clone() for k, w in network.W().items()}
-    network.set_W({k: w * useful[k] for k, w in W.items()})
+    network.set_W({k: w * useful[k] + 0.0 for k, w in W.items()})  # no zero is negative: they compress worse
     masked = write_back(trained.model, network)
     network.set_W(W)  # what is delivered is held against the network as it was trained
-    pruned = shrink(masked) if trained.order.plan.deliver.remove else masked
+    pruned = shrink(masked) if may_remove(trained.order.plan) else masked
     return masked.SerializeToString(), pruned.SerializeToString()
 
 
-def _about_search(trained: Trained) -> list[str]:
-    """Where the test split was looked at before the end."""
-    return [FLOOR] if trained.order.plan.budget.is_search else []
-
-
-def _about_zeros(found: Tally) -> list[str]:
+def _about_zeros(found: Tally, times: Latency) -> list[str]:
     """What users gain from the zeros, in words, and where they have gone too far."""
     if empty := [layer.name for layer in found.layers if not layer.kept]:
         return [f"no weight of {', '.join(empty[:5])} matters any more: the net was cut in two, ask for a lower rate"]
     notes = [SMALLER.format(found.removed)] if found.removed else []
+    if found.removed and times.speedup < SLOW:
+        notes.append(SLOWER)
     if found.zeros:
         notes.append(NO_SPEED)
     return notes

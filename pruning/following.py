@@ -13,19 +13,25 @@ from pruning.stages.problem import Began, Checkpoint, Problem, Round, Searched, 
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
 EPOCHS_BETWEEN_CHECKPOINTS = 2
+FLOOR = (
+    "the search asked for {:.4g} on the {:,} validation examples: what the dense model gives there or on the test "
+    "split, whichever is worse, less what may be lost; few examples make it uncertain, give x_val or a larger "
+    "train.validation_share. No pruned model was judged by the test split before this report"
+)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How training ended: ADMM, of the last stage, and a search, if there was one."""
+    """How training ended: ADMM, of the last stage; a search, if there was one; what went another way than planned."""
 
     convergence: Convergence
     search: tuple[SearchPoint, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Ended:
     """Train, and tell the listener. started: by time.monotonic()."""
-    search = _searched(resume)
+    search, notes = _searched(resume), list[str]()
     ending: Mapping[str, float] = resume.numbers if resume else {"rounds": 0}
     shown = int(resume.numbers["shown"]) if resume else 0
     total = total_steps(problem.plan, problem.train.steps)
@@ -35,8 +41,10 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
                 listener.phase(phase, progress_at(total, problem.trainer.step))
             case Warned(text):
                 listener.warning(text)
+                notes.append(text)
             case Searched(trials, floor):
                 sign = problem.objective.score(1)
+                notes.append(FLOOR.format(sign * floor, len(problem.val)))
                 search = tuple(
                     SearchPoint(pruning_rate=t.rate, accuracy=sign * t.score, met=t.score >= floor) for t in trials
                 )
@@ -47,7 +55,7 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
                 if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
                     told = {"shown": shown, "progress": progress_at(total, problem.trainer.step), **_numbers(search)}
                     listener.checkpoint(lambda e=event, n=told: _told(e.checkpoint(), started, n))
-    return Ended(_convergence(problem.plan, ending), search)
+    return Ended(_convergence(problem.plan, ending), search, tuple(notes))
 
 
 def _told(checkpoint: Checkpoint, started: float, told: Mapping[str, float]) -> Checkpoint:
@@ -93,7 +101,7 @@ def _convergence(plan: Plan, ending: Mapping[str, float]) -> Convergence:
     if not ending["rounds"]:
         return Convergence(rounds=0, primal=0, dual=0, ended=f"no ADMM round was run ({plan.method})")
     rounds, most = int(ending["rounds"]), (plan.quantize.admm if plan.quantize else plan.admm).rounds
-    what = "the rounding to levels changed" if plan.quantize else "the hard prune took away"
+    what = "their levels" if plan.quantize else "the pruned net"
     how = f"converged after {rounds} of" if rounds < most else "ran through all"
-    ended = f"{how} {most} rounds; {what} {ending['relative']:.1%} of the weights' norm"
+    ended = f"{how} {most} rounds; the weights ended {ending['relative']:.1%} of their norm away from {what}"
     return Convergence(rounds=rounds, primal=ending["primal"], dual=ending["dual"], ended=ended)

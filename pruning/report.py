@@ -90,7 +90,7 @@ class LayerReport(Frozen):
     kept: int
     sparsity: float
     bits: int = Field(default=32, description="Of a kept weight; counted in the file where it was quantized.")
-    filters_removed: int = Field(default=0, description="Filters or neurons without weights.")
+    filters_removed: int = Field(default=0, description="Filters or neurons that the file has no more.")
 
 
 class SearchPoint(Frozen):

@@ -12,7 +12,6 @@ from pruning.onnx.dtypes import values_of
 from pruning.onnx.network import Network, Source
 from pruning.quantize import levels_in
 from pruning.report import LayerReport
-from pruning.sparsity.form import Form
 
 
 @dataclass(frozen=True)
@@ -24,19 +23,17 @@ class Tally:
     removed: int
 
 
-def tally(content: bytes, masked: bytes, network: Network, quantized: bool) -> Tally:
-    """Args: masked: the same graph with nothing taken out.
-
-    Raises: WrongDelivery: it was quantized, but its values are on no levels.
-    """
-    tensors, before = stored_tensors(ModelProto.FromString(content)), weights_of(masked, network)
+def tally(content: bytes, network: Network, quantized: bool) -> Tally:
+    """Raises: WrongDelivery: it was quantized, but its values are on no levels."""
+    tensors = stored_tensors(ModelProto.FromString(content))
     layers, zeros, removed = [], 0, 0
     for layer in network.layers.values():
         source, tensor = network.sources[network.weights[layer.name]], tensors[layer.weight]
         is_whole = tuple(tensor.dims) == source.shape
         values = (source.read(values_of(tensor)) if is_whole else values_of(tensor)).numpy()
         kept, stored = int(np.count_nonzero(values)), helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        zeros, removed = zeros + values.size - kept, removed + _fewer(layer.kind, source, tuple(tensor.dims))
+        zeros, gone = zeros + values.size - kept, _fewer(layer.kind, source, tuple(tensor.dims))
+        removed += gone
         found = LayerReport(
             name=layer.name,
             kind=layer.kind,
@@ -44,7 +41,7 @@ def tally(content: bytes, masked: bytes, network: Network, quantized: bool) -> T
             kept=kept,
             sparsity=1 - kept / layer.weights,
             bits=_bits(values.astype(stored)) if quantized else 8 * stored.itemsize,
-            filters_removed=_empty_filters(Form.of(layer).matrices(before[layer.name])),
+            filters_removed=gone,
         )
         layers.append(found)
     return Tally(layers, zeros, removed)
@@ -68,7 +65,3 @@ def _bits(values: np.ndarray) -> int:
     if bits is None:
         raise WrongDelivery
     return bits
-
-
-def _empty_filters(M: Tensor) -> int:
-    return int((~(M != 0).flatten(2).any(2)).sum())

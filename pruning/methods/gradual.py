@@ -101,9 +101,7 @@ class Rising:
         if self.stopped:
             return
         if epochs <= units:
-            share = 1 - (1 - settings.units) * _eased(epochs / units)
-            alive = units_that_stay(problem, share)
-            self.masks = {k: mask & alive[k] if k in alive else mask for k, mask in self.masks.items()}
+            self.masks = self._fewer_units(1 - (1 - settings.units) * _eased(epochs / units))
         else:
             goal, low = problem.plan.budget.rate, min(settings.first_rate, problem.plan.budget.rate)
             rate = low * (goal / low) ** _eased((epochs - units) / (rounds(problem.plan) - units))
@@ -113,9 +111,22 @@ class Rising:
             Z = problem.sets(budget).project(W, problem.importance())
             self.masks = {k: z != 0 for k, z in Z.items()}
         W = problem.network.W()
-        problem.network.set_W({k: W[k] * mask for k, mask in self.masks.items()})
+        problem.network.set_W({k: W[k].masked_fill(~mask, 0.0) for k, mask in self.masks.items()})
         self.frozen = frozen_by(problem, self.masks)
         self.problem.trainer.forget(self.frozen)
+
+    def _fewer_units(self, share: float) -> dict[str, Tensor]:
+        """Masks with so many units left; those that are, where the weights would be fewer than the budget lets stay."""
+        problem, alive = self.problem, units_that_stay(self.problem, share)
+        masks = {k: mask & alive[k] if k in alive else mask for k, mask in self.masks.items()}
+        state = problem.state()
+        problem.network.set_W({k: w.masked_fill(~masks[k], 0.0) for k, w in problem.network.W().items()})
+        problem.bury(masks)
+        useful = problem.useful()
+        left = sum(int((mask & useful[k]).sum()) for k, mask in masks.items())
+        problem.network.module.load_state_dict(state)
+        enough = left * problem.plan.budget.rate >= sum(mask.numel() for mask in masks.values())
+        return masks if enough else self.masks
 
     def _rate_now(self) -> float:
         return sum(m.numel() for m in self.masks.values()) / max(1, sum(int(m.sum()) for m in self.masks.values()))

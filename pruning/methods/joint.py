@@ -20,7 +20,7 @@ from pruning.sparsity.largest import largest
 from pruning.stages.problem import Began, Checkpoint, Events, Problem, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import ENDING, Rounds, Training
-from pruning.stages.stage import frozen_zeros
+from pruning.stages.stage import frozen_zeros, hard_prune
 
 Tensors = Mapping[str, Tensor]
 TIE = 1e-3  # by how much the weights behind gates can tell equal gates apart
@@ -92,10 +92,14 @@ class Gated:
 
     @torch.no_grad()
     def close(self) -> None:
-        """The network becomes what its gates and its budget leave."""
+        """The network becomes what its gates and its budget leave; what is idle gives its place to other weights."""
+        self.problem.network.set_W(self._shut())
+        hard_prune(self.problem, self.sets)
+
+    def _shut(self) -> dict[str, Tensor]:
+        """The weights of gates that stay."""
         open = self._open()
-        gated = {k: w * self._spread(k, open[k]) if k in open else w for k, w in self.W.items()}
-        self.problem.network.set_W(self.sets.project(gated, self.problem.importance()))
+        return {k: w * self._spread(k, open[k]) if k in open else w for k, w in self.W.items()}
 
     def _project(self, V: Tensors) -> dict[str, Tensor]:
         parts = {
@@ -155,7 +159,7 @@ class Gated:
     def _measured(self) -> dict[str, float]:
         """Validation metric of the gated net, and of what would be left of it now."""
         accuracy = self.problem.measure()
-        self.close()
+        self.problem.network.set_W(self.sets.project(self._shut(), self.problem.importance()))
         pruned = self.problem.measure()
         self._after_step()
         return {"accuracy": accuracy, "accuracy_pruned": pruned}

@@ -74,6 +74,11 @@ class Problem:
         """Where a weight could change an output, for the zeros that there are; False where it is surely idle."""
         return useful_weights(self.model, self.network)
 
+    def rate(self) -> float:
+        """Weights / weights that are not zero, now."""
+        W = self.network.W().values()
+        return sum(w.numel() for w in W) / max(1, sum(int((w != 0).sum()) for w in W))
+
     def connected(self) -> set[str]:
         """Layers of which at least one weight could change an output."""
         W = self.network.W()
@@ -131,10 +136,11 @@ class Warned:
 
 @dataclass(frozen=True)
 class Trial:
-    """A rate, and the score that it reached on the validation split."""
+    """A rate that was reached, and the score that it has on the validation split; asked: the rate that was wanted."""
 
     rate: float
     score: float
+    asked: float
 
 
 @dataclass(frozen=True)

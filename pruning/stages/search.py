@@ -16,6 +16,7 @@ from pruning.stages.problem import Checkpoint, Events, Memory, Problem, Searched
 from pruning.stages.stage import Stage
 
 CLOSE = 1.02  # two rates of a smaller ratio are one
+REACHED = 0.9  # of a rate that was asked for; less where more would have cut the net in two
 
 
 def search(problem: Problem, resume: Checkpoint | None = None) -> Events:
@@ -32,7 +33,7 @@ def search(problem: Problem, resume: Checkpoint | None = None) -> Events:
         memory = Memory({"partial": state}, _numbers(trials))
         score = yield from Stage(problem, problem.plan.budget.at(rate), len(trials), memory).run(resume)
         resume = None
-        trials = [*trials, Trial(rate, score)]
+        trials = [*trials, Trial(problem.rate(), score, rate)]
         state = problem.state() if score >= floor else state
     problem.network.module.load_state_dict(state)
     yield Searched(trials, floor)
@@ -51,7 +52,9 @@ def stages(plan: Plan) -> int:
 
 
 def next_rate(settings: Search, trials: Sequence[Trial], floor: float) -> float | None:
-    """What to try after these trials; None: nothing more."""
+    """What to try after these trials; None: nothing more, also where a rate could not be reached."""
+    if any(trial.rate < REACHED * trial.asked for trial in trials):
+        return None
     good = max((t.rate for t in trials if t.score >= floor), default=1.0)
     bad = min((t.rate for t in trials if t.score < floor and t.rate > good), default=None)
     if bad is None:
@@ -69,5 +72,6 @@ def _held(resume: Checkpoint | None) -> tuple[list[Trial], Mapping[str, Tensor]]
     if resume is None:
         return None
     numbers = resume.numbers
-    trials = [Trial(numbers[f"trial.{i}.rate"], numbers[f"trial.{i}.score"]) for i in range(resume.stage)]
+    names = ("rate", "score", "asked")
+    trials = [Trial(**{k: numbers[f"trial.{i}.{k}"] for k in names}) for i in range(resume.stage)]
     return trials, unpack(resume.tensors, "partial")

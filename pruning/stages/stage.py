@@ -58,7 +58,7 @@ class Stage:
             budget = budget.at(max(1.0, LESS * budget.rate))
             hard_prune(problem, problem.sets(budget))
         if budget is not self.budget:
-            yield Warned(CUT.format(self.budget.rate, f"pruned to {budget.rate:.4g}x instead"))
+            yield Warned(CUT.format(self.budget.rate, f"pruned to {problem.rate():.4g}x instead"))
 
     def _rounds(self, sets: Sets, told: Mapping[str, float]) -> Rounds:
         problem, settings = self.problem, self.problem.plan.admm

@@ -62,7 +62,8 @@ def test_what_was_asked_for_comes_back(service: Service, ids: dict[str, str], na
     assert metrics["step"] == list(range(len(metrics["step"])))
     assert all(v is not None for v in metrics["accuracy_pruned"][1:])
     if name == "search":
-        assert [point["pruning_rate"] for point in report["search"]] == [8, 16][: len(report["search"])]
+        reached = [point["pruning_rate"] for point in report["search"]]
+        assert reached == pytest.approx([8, 16][: len(reached)], rel=0.1)
     if name == "quantized":
         assert all(layer["bits"] <= 8 for layer in report["layers"]) and report["compression"]["value_bits"] <= 3 * kept
         assert len(set(np.abs(weights[0][weights[0] != 0]).tolist())) <= 2 ** (report["layers"][0]["bits"] - 1)
