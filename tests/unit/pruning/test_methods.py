@@ -85,6 +85,7 @@ def test_the_file_keeps_the_budget_and_what_was_learned(method):
     kept = sum(int(np.count_nonzero(t)) for t in tensors if t.ndim > 1)
     assert kept == report.compression.weights_kept <= 7632 and report.goal_met
     assert report.accuracy.drop < 0.03
+    assert not any(np.signbit(t[t == 0]).any() for t in tensors if t.dtype == np.float32), "they compress worse"
     x = np.load(data)
     session = ort.InferenceSession(delivery.files["pruned.onnx"], providers=["CPUExecutionProvider"])
     output = np.asarray(session.run(None, {"image": x["x_test"].astype(np.float32)})[0])
@@ -123,6 +124,18 @@ def test_every_pattern_reaches_the_file(kind):
         assert (groups(W == 0).sum(1) >= 2).all()
     else:
         assert ((zeros == 0) | (zeros == places)).all()
+
+
+def test_n_of_m_holds_in_the_delivered_file():
+    """Also where neurons have died: taken out of the graph, they would shift the groups of the next layer."""
+    content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
+    more = {"pattern": {"kind": "n_m"}, "admm": {"rounds": 4}, "retrain": {"epochs": 1}}
+    plan = Plan.model_validate({"budget": {"pruning_rate": 1.9}, **more})
+    model = onnx.load_from_string(prune(Order(content, data, plan), Recorder()).files["pruned.onnx"])
+    tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for name in ("conv2.weight", "fc1.weight", "fc2.weight"):
+        W = np.moveaxis(tensors[name], 1, -1)
+        assert ((W.reshape(-1, 4) != 0).sum(1) <= 2).all(), name
 
 
 def test_layers_may_differ():
