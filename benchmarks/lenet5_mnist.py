@@ -108,9 +108,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         staged(
             "progressive",
             budget={"max_accuracy_drop": 0.002},
-            search={"first_rate": 60, "factor": 2, "refinements": 1},
-            admm=ADMM | {"rounds": 10, "rho_growth": 1.7},
-            retrain={"epochs": 6, "learning_rate": 4e-3, "average": 0.998},
+            search={"first_rate": 100, "factor": 2.2, "refinements": 1},
+            admm=ADMM | {"rounds": 8, "rho_growth": 2},
+            retrain={"epochs": 8, "learning_rate": 8e-3, "average": 0.998},
         )
     ],
 }
