@@ -6,7 +6,6 @@ split, which nothing was chosen by. Rates are of the 430,500 weights. A row is w
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from benchmarks.results import DATA, HOUSE, RESULTS, save
+from benchmarks.results import DATA, HOUSE, read_rows, save
 from pruning.__main__ import Terminal
 from pruning.deliver import Delivery
 from pruning.order import Order
@@ -202,8 +201,7 @@ def _units(content: bytes) -> list[int]:
 
 def write(row: str, seed: int, found: dict[str, Any]) -> None:
     """Into the results, beside what is there of other rows and seeds."""
-    path = RESULTS / "lenet5_mnist.json"
-    rows = json.loads(path.read_text())["results"] if path.exists() else {}
+    rows = read_rows("lenet5_mnist")
     seeds = {k: v for k, v in rows.get(row, {}).items() if k.startswith("seed")} | {f"seed {seed}": found}
     median = statistics.median(v["top1"] for v in seeds.values())
     rows[row] = {"plans": ROWS[row], "median top1": median, **dict(sorted(seeds.items()))}

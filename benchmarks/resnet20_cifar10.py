@@ -7,14 +7,13 @@ on the test split, which nothing was chosen by. A row is written as soon as it i
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.results import DATA, HOUSE, RESULTS, save
+from benchmarks.results import DATA, HOUSE, read_rows, save
 from pruning.__main__ import Terminal
 from pruning.analysis import Preprocess
 from pruning.deliver import Delivery
@@ -108,8 +107,7 @@ def counted(delivery: Delivery) -> dict[str, Any]:
 
 def write(row: str, found: dict[str, Any]) -> None:
     """Into the results, beside what is there of other rows."""
-    path = RESULTS / "resnet20_cifar10.json"
-    rows = json.loads(path.read_text())["results"] if path.exists() else {}
+    rows = read_rows("resnet20_cifar10")
     rows[row] = {"plan": ROWS[row], **found}
     save("resnet20_cifar10", {k: rows[k] for k in ROWS if k in rows})
 

@@ -36,6 +36,12 @@ def save(name: str, values: dict[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(head | {"results": values}, indent=2) + "\n")
 
 
+def read_rows(name: str) -> dict[str, Any]:
+    """What benchmarks/results/NAME.json holds by now: benchmarks that take hours write a row at a time."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["results"] if path.exists() else {}
+
+
 @contextmanager
 def running_service() -> Iterator[tuple[str, int, Path]]:
     """A service on its embedded default in a new folder: its address, the pid of its supervisor, the folder."""

@@ -58,10 +58,6 @@ class Allowance:
         """
         return self.costs.given | ALLOCATIONS[self.allocation](self.costs, self.limit, scores)
 
-    def cost(self, kept: Mapping[str, int]) -> int:
-        """What is left, of `costs.total`, once removed filters and the inputs that they fed are gone."""
-        return self.costs.of(kept)
-
 
 def settle(plan: Plan, layers: Sequence[Layer]) -> Allowance:
     """Hold a plan against a model's layers.

@@ -4,7 +4,7 @@ Source: Zhu & Gupta 2017, "To prune, or not to prune" (masks along a rising sche
 """
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from pruning.plan import Plan
 from pruning.settings import Gradual
 from pruning.sparsity.filter import Filter
 from pruning.sparsity.form import Form
-from pruning.stages.problem import Began, Checkpoint, Event, Events, Problem, Round, Warned, pack, unpack
+from pruning.stages.problem import Began, Checkpoint, Event, Events, Frozen, Problem, Round, Warned, pack, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import LOWERED, Training
 from pruning.stages.stage import CUT, frozen_by, frozen_zeros
@@ -41,15 +41,23 @@ def gradual(problem: Problem, resume: Checkpoint | None = None) -> Events:
 
 @dataclass
 class Rising:
-    """The epochs in which masks are re-made. masks: where weights may be; frozen: with those of biases."""
+    """The epochs in which masks are re-made.
+
+    masks: where weights may be, by layer; frozen: with those of biases. lowered: factor on the learning rate.
+    stopped: whether the rate rises no more, since it would cut the net in two.
+    """
 
     problem: Problem
     settings: Gradual
+    masks: dict[str, Tensor] = field(init=False)
+    frozen: list[Frozen] = field(init=False)
+    lowered: float = field(init=False, default=1.0)
+    stopped: bool = field(init=False, default=False)
 
     def run(self, resume: Checkpoint | None) -> Generator[Event, None, None]:
         """Raises: Diverged: it diverged once more after the learning rate was lowered."""
         problem = self.problem
-        self.masks, self.lowered, self.stopped = problem.masks(), 1.0, False
+        self.masks = problem.masks()
         before = problem.connected()
         self.frozen = frozen_by(problem, self.masks)
         training = Training(problem.trainer, freeze=self._freeze, after_step=self._after_step)
@@ -73,9 +81,9 @@ class Rising:
             if not before <= problem.connected():
                 put_back()
                 (self.masks, self.frozen), self.stopped = masks, True
-                yield Warned(CUT.format(problem.plan.budget.rate, f"the rate stays at {self._rate_now():.4g}x"))
+                yield Warned(CUT.format(problem.plan.budget.rate, f"the rate stays at {problem.rate():.4g}x"))
                 loss = self._epoch(training, number)
-            accuracy, rate = problem.measure(), self._rate_now()
+            accuracy, rate = problem.measure(), problem.rate()
             values = {"loss": loss, "accuracy": accuracy, "accuracy_pruned": accuracy, "pruning_rate": rate}
             yield Round("prune", number, number == last, values, self._kept(training, number, number == last))
 
@@ -127,9 +135,6 @@ class Rising:
         problem.network.module.load_state_dict(state)
         enough = left * problem.plan.budget.rate >= sum(mask.numel() for mask in masks.values())
         return masks if enough else self.masks
-
-    def _rate_now(self) -> float:
-        return sum(m.numel() for m in self.masks.values()) / max(1, sum(int(m.sum()) for m in self.masks.values()))
 
     def _kept(self, training: Training, number: int, is_last: bool) -> Callable[[], Checkpoint]:
         def kept() -> Checkpoint:

@@ -17,13 +17,8 @@ def useful_weights(model: ModelProto, network: Network) -> dict[str, Tensor]:
     written = copy.deepcopy(network)
     batchnorm.fold(written)
     found, W = idle(write_back(model, written)), network.W()
-    masks = {}
-    for k, name in network.weights.items():
-        source = network.sources[name]
-        mask = (
-            torch.from_numpy(found[source.tensor].copy())
-            if source.tensor in found
-            else torch.zeros(source.shape).bool()
-        )
-        masks[k] = ~source.read(mask).to(W[k].device)
+    masks = {k: torch.ones_like(w, dtype=torch.bool) for k, w in W.items()}
+    for k, source in ((k, network.sources[name]) for k, name in network.weights.items()):
+        if source.tensor in found:
+            masks[k] = ~source.read(torch.from_numpy(found[source.tensor].copy())).to(W[k].device)
     return masks

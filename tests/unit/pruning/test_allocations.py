@@ -204,7 +204,7 @@ def test_the_budget_is_never_missed(pattern, allocation, budget, layers):
     allowance = settle(plan(budget, pattern=pattern, allocation=allocation), layers)
     W = weights(layers)
     kept = allowance.allocate(scores(allowance, W))
-    assert allowance.cost(kept) <= allowance.limit < allowance.costs.total
+    assert allowance.costs.of(kept) <= allowance.limit < allowance.costs.total
     assert min(kept.values()) >= 1
     if pattern["kind"] != "filter":
         Z = Sets.of(allowance).project(W)
@@ -215,4 +215,4 @@ def test_the_budget_is_never_missed(pattern, allocation, budget, layers):
 def test_all_blocks_are_no_more_than_all_weights():
     ragged = [layer("conv", 6, 5, 3, 3), layer("fc", 7, 9)]
     allowance = settle(plan({"pruning_rate": 1}, pattern={"kind": "block"}), ragged)
-    assert allowance.cost(allowance.allocate(scores(allowance, weights(ragged)))) == allowance.costs.total
+    assert allowance.costs.of(allowance.allocate(scores(allowance, weights(ragged)))) == allowance.costs.total

@@ -18,7 +18,7 @@ def test_the_cost_of_filters_is_that_of_the_shrunken_tensors(layers, unit):
         kept = dict(zip(names, numbers, strict=True))
         places = {x.name: torch.randperm(x.shape[0], generator=generator) for x in layers}
         alive = {k: place < kept.get(k, len(place)) for k, place in places.items()}
-        assert allowance.cost(kept) == left(layers, alive, unit)
+        assert allowance.costs.of(kept) == left(layers, alive, unit)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -30,7 +30,7 @@ def test_in_grouped_layers_no_cost_is_left_out(seed):
     stays = {k: v.index_fill(0, torch.tensor([0]), True) for k, v in stays.items()}
     both, pw = stays["conv"] & stays["dw"], int(stays["pw"].sum())
     delivered = int(stays["conv"].sum()) * 27 + int(both.sum()) * 9 + pw * int(both.sum()) + 2 * pw
-    planned = allowance.cost({k: int(v.sum()) for k, v in stays.items()})
+    planned = allowance.costs.of({k: int(v.sum()) for k, v in stays.items()})
     assert planned >= delivered
     nested = min(int(stays["conv"].sum()), int(stays["dw"].sum()))
     assert planned == int(stays["conv"].sum()) * 27 + nested * 9 + pw * nested + 2 * pw
