@@ -25,8 +25,7 @@ from pruning.onnx import batchnorm
 from pruning.onnx.analyse import analyse
 from pruning.onnx.fold import fold_batch_norms
 from pruning.onnx.network import Network
-from pruning.onnx.unshare import unshare
-from pruning.onnx.vet import vet
+from pruning.onnx.upload import open_upload
 from pruning.order import Order
 from pruning.plan import Plan
 from pruning.stages.problem import Checkpoint, Problem
@@ -43,7 +42,7 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     started = time.monotonic() - (resume.numbers.get("seconds", 0.0) if resume else 0.0)
     begin = resume.numbers["progress"] if resume else 0.0  # a job that was taken over does not run backwards
     listener.phase("import", begin)
-    model = unshare(vet(order.model))
+    model = open_upload(order.model)
     nodes = len(model.graph.node)
     dataset = read(order.source, order.cache)
     if order.plan.quantize is not None:  # levels must not be scaled by channel afterwards
@@ -80,7 +79,7 @@ def _teacher(order: Order, analysis: Analysis, device: torch.device) -> Network 
         if order.plan.distill.teacher is not None:
             raise InvalidPlan("the plan names a teacher, but none was given: use --teacher FILE", "/distill/teacher")
         return None
-    found, network = analyse(unshare(vet(order.teacher)))
+    found, network = analyse(open_upload(order.teacher))
     check_teacher(analysis, found)
     network.to(device)
     return network

@@ -228,9 +228,28 @@ class Train(Frozen):
 
 
 class Deliver(Frozen):
-    """What is done to the graph at the end; none of it changes an output."""
+    """What is done to the graph at the end; outputs stay as they are, but for rounding and for int8 biases."""
 
     remove: bool = Field(
         default=True,
-        description="Take filters, channels and neurons out of the graph that are always zero or that nothing reads.",
+        description="Take filters, channels, neurons and attention heads out of the graph that are always zero, always "
+        "the same, or read by nothing.",
+    )
+    rewrite: bool = Field(
+        default=True,
+        description="Write layers anew that read few of their inputs, and leave channels in multiples of 8 or 16, each "
+        "only where ONNX Runtime is then faster, by its own timing on the machine that runs the job.",
+    )
+    pack: bool = Field(
+        default=True,
+        description="Also deliver packed.onnx: the same net with its weights encoded, decoded by ONNX Runtime itself "
+        "when it loads the file.",
+    )
+    biases: Literal["float32", "int8"] = Field(
+        default="float32",
+        description="Of packed.onnx. int8: a quarter of the bytes; outputs change a little, and the report says by how "
+        "much and measures its accuracy.",
+    )
+    seconds: float = Field(
+        default=10, gt=0, le=600, description="About how long layers may be timed to choose between their forms."
     )

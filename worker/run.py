@@ -23,8 +23,8 @@ from pruning.data.shelf import Bounds
 from pruning.errors import InvalidPlan, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.onnx.analyse import analyse
-from pruning.onnx.unshare import unshare
-from pruning.onnx.vet import Limits, vet
+from pruning.onnx.upload import open_upload
+from pruning.onnx.vet import Limits
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
@@ -165,7 +165,7 @@ def inspect_model(model_id: str, attempt: int) -> None:
 
     def look() -> dict[str, Any]:
         content = artifacts.path(row.sha256).read_bytes()
-        analysis, _ = analyse(unshare(vet(content, Limits(bytes=settings().max_model_bytes))))
+        analysis, _ = analyse(open_upload(content, Limits(bytes=settings().max_model_bytes)))
         return {"analysis": analysis.model_dump(mode="json")}
 
     _judge(Model, model_id, attempt, look)

@@ -16,6 +16,7 @@ from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Memory, Pr
 from pruning.stages.rounds import ENDING, LOWERED, Training
 
 WARM_UP = 0.03  # share of the steps in which the learning rate rises
+MARGIN = 2e-3  # of its score, by which the start must be better than an epoch: it may remember validation examples
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Retraining:
     def run(self, resume: Checkpoint | None) -> Generator[Event, None, float]:
         """Returns the score of the network, which is that of the best epoch; among equals the latest.
 
+        The network as it was at the start is taken only where it is clearly better than every epoch.
+
         Raises: Diverged: it diverged once more after the learning rate was lowered.
         """
         problem, lowered = self.problem, 1.0
@@ -41,7 +44,7 @@ class Retraining:
             self.training.load(resume)
             lowered, best = resume.numbers["lowered"], _Best.held(resume)
         else:
-            best = _Best(problem.state(), problem.score())
+            best = _Best.at_start(problem.state(), problem.score())
         mean = Mean(problem.network, self.settings.average, resume)
         if resume is None or not resume.is_last:
             yield Began("retrain")
@@ -85,16 +88,23 @@ class Retraining:
 
 @dataclass
 class _Best:
+    """The best so far. margin: what another may score less and still take its place."""
+
     state: Mapping[str, Tensor]
     score: float
+    margin: float
+
+    @classmethod
+    def at_start(cls, state: Mapping[str, Tensor], score: float) -> "_Best":
+        return cls(state, score, MARGIN * abs(score))
 
     @classmethod
     def held(cls, resume: Checkpoint) -> "_Best":
-        return cls(unpack(resume.tensors, "best"), resume.numbers["best"])
+        return cls(unpack(resume.tensors, "best"), resume.numbers["best"], resume.numbers.get("margin", 0.0))
 
     def offer(self, problem: Problem, score: float) -> None:
-        if score >= self.score:
-            self.state, self.score = problem.state(), score
+        if score >= self.score - self.margin:
+            self.state, self.score, self.margin = problem.state(), score, 0.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,7 @@ class _Kept:
         tensors = pack({**own.training.kept(), "best": self.best.state, "mean": self.mean.held, **own.memory.tensors})
         numbers = {k: own.ending[k] for k in ENDING} | {
             "best": self.best.score,
+            "margin": self.best.margin,
             "lowered": self.lowered,
             "averaged": self.mean.count,
         }

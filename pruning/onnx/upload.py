@@ -1,0 +1,12 @@
+"""An uploaded model as the rest of the house takes it."""
+
+from onnx import ModelProto
+
+from pruning.onnx.unpack import unpack
+from pruning.onnx.unshare import unshare
+from pruning.onnx.vet import Limits, vet
+
+
+def open_upload(content: bytes, limits: Limits | None = None) -> ModelProto:
+    """Vetted, its weights decoded where it is a packed file, every tensor for itself. Raises: RejectedModel."""
+    return unshare(unpack(vet(content, limits)))
