@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -138,17 +138,15 @@ def latencies(files: Files, x: Feeds, seconds: float = 1.0) -> tuple[Latency, ..
     file, which once loaded is the pruned one. Calls on a GPU copy their inputs there and their outputs back.
     Args: x: some examples. seconds: for the first row; each other takes half of it.
     """
-    opened = {name: session(content, 1) for name, content in files.items()}
     batches = [_repeated(x, 1)]
+    opened = _opened(files, CPU, 1, batches)
     rows = [_row(opened, batches[0], CPU, 1, seconds)]
     batches += _larger(opened, x, rows[0])
     both = {name: files[name] for name in ("dense", "pruned")}
     for provider, threads in _places():
-        sessions = {name: session(content, threads, provider) for name, content in both.items()}
-        if any(s.get_providers()[0] != provider for s in sessions.values()):
-            continue  # the runtime knows GPUs, this machine has none
         later = batches[1:] if (provider, threads) == (CPU, 1) else batches
-        rows += [_row(sessions, batch, provider, threads, seconds / 2) for batch in later]
+        if later and (sessions := _opened(both, provider, threads, later)):
+            rows += [_row(sessions, batch, provider, threads, seconds / 2) for batch in later]
     return tuple(rows)
 
 
@@ -229,6 +227,23 @@ def _places() -> list[tuple[str, int]]:
     """Providers and threads to measure with."""
     cpu = [(CPU, threads) for threads in sorted({1, cores()})]
     return cpu + ([(CUDA, 1)] if CUDA in ort.get_available_providers() else [])
+
+
+def _opened(files: Files, provider: str, threads: int, batches: Sequence[Feeds]) -> dict[str, ort.InferenceSession]:
+    """Sessions that have run the batches; none where no GPU takes these files, although the runtime knows of some.
+
+    Raises: RejectedModel, OutOfMemory: on the CPU.
+    """
+    try:
+        sessions = {name: session(content, threads, provider) for name, content in files.items()}
+        for s in sessions.values():
+            for batch in batches:
+                run(s, batch)
+    except (RejectedModel, OutOfMemory):
+        if provider == CPU:
+            raise
+        return {}
+    return sessions if all(s.get_providers()[0] == provider for s in sessions.values()) else {}
 
 
 def _row(
