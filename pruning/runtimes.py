@@ -73,7 +73,7 @@ def _speed(f: Facts) -> str:
     taken = f"a call takes {f.pruned_ms:.3g} ms, {f.dense_ms:.3g} ms with the dense file, in ONNX Runtime on one thread"
     if f.speedup >= FAST:
         return f"{taken}: {f.speedup:.2f} times as fast"
-    return f"{taken}: {'no faster' if f.speedup > SLOW else 'slower'} ({f.speedup:.2f}x)"
+    return f"{taken}: {'about as fast' if f.speedup > SLOW else 'slower'} ({f.speedup:.2f}x)"
 
 
 def _removed(f: Facts) -> str:
@@ -122,21 +122,20 @@ def _n_m(f: Facts) -> str:
 
 
 def _xnnpack(f: Facts) -> str:
-    if not f.scattered or (f.pointwise or 0) < ZEROS_FOR_XNNPACK:
+    if not f.scattered or min(f.zeros, f.pointwise or 0) < ZEROS_FOR_XNNPACK:
         return ""
     return (
-        f"{f.pointwise:.0%} of the weights of 1x1 convolutions are zero: XNNPACK (in LiteRT, formerly TensorFlow Lite) "
-        "is known to use that in nets built like MobileNet, if the file is converted with sparse weights"
+        "XNNPACK (in LiteRT, formerly TensorFlow Lite) is known to use so many zeros in 1x1 convolutions, in nets "
+        "built like MobileNet, if the file is converted with sparse weights"
     )
 
 
 def _openvino(f: Facts) -> str:
-    if not f.scattered or (f.products or 0) < ZEROS_FOR_OPENVINO:
+    if not f.scattered or min(f.zeros, f.products or 0) < ZEROS_FOR_OPENVINO:
         return ""
     return (
-        f"{f.products:.0%} of the weights of dense layers are zero: OpenVINO can read such weights packed once they "
-        "are quantized to int8; it is known to help transformers on 4th generation Xeons "
-        "(CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE)"
+        "OpenVINO can read dense layers with so many zeros packed, once they are quantized to int8; that is known to "
+        "help transformers on 4th generation Xeons (CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE)"
     )
 
 
