@@ -10,14 +10,30 @@ from typing import Any
 import onnxruntime as ort
 from onnx import ModelProto
 
+from pruning.analysis import Layer
 from pruning.data.dataset import Dataset
 from pruning.following import Ended
-from pruning.measure import Latency, gzip_bytes
+from pruning.measure import Measurement
 from pruning.objective import Objective
 from pruning.onnx.network import Network
 from pruning.order import Order
 from pruning.plan import Budget
-from pruning.report import Accuracy, Bytes, Checks, Compression, LatencyReport, LayerReport, Manifest, Pair, Report
+from pruning.report import (
+    Accuracy,
+    Bytes,
+    Checks,
+    Compression,
+    LatencyReport,
+    LayerForm,
+    LayerReport,
+    Loading,
+    Manifest,
+    Memory,
+    PackedReport,
+    Pair,
+    Report,
+)
+from pruning.runtimes import Facts, about
 
 ROUNDING = 1e-9
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
@@ -40,30 +56,39 @@ class Trained:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found on the delivered file."""
+    """What was found on the delivered file; removed: filters and neurons that it has no more.
+
+    files: what was measured on the "dense" and the "pruned" file and, where there is one, the "packed" one.
+    """
 
     checks: Checks
     layers: list[LayerReport]
+    removed: int
     accuracy: Accuracy
-    times: Latency
+    files: Measurement
     notes: tuple[str, ...]
+    packed: PackedReport | None = None
+    delivered: tuple[LayerForm, ...] = ()
 
 
-def report_of(pruned: bytes, trained: Trained, measured: Measured) -> Report:
-    """Args: pruned: the delivered file."""
-    compression = _compression(pruned, trained, measured.layers)
+def report_of(trained: Trained, measured: Measured) -> Report:
+    """All that is to be said of the delivered file."""
+    compression = _compression(trained, measured)
     missed = _missed(trained.order.plan.budget, compression, measured.accuracy)
+    runtime = f"onnxruntime {ort.__version__}"
+    latencies = tuple(LatencyReport(runtime=runtime, **vars(row)) for row in measured.files.latencies)
     return Report(
-        headline=_headline(compression, measured.accuracy, measured.times),
+        headline=_headline(compression, measured.accuracy, latencies[0]),
         goal_met=_is_met(trained.order.plan.budget, compression, measured.accuracy),
         accuracy=measured.accuracy,
         compression=compression,
-        latency=LatencyReport(
-            runtime=f"onnxruntime {ort.__version__}",
-            provider="CPUExecutionProvider",
-            threads=1,
-            **vars(measured.times),
-        ),
+        latency=latencies[0],
+        latencies=latencies,
+        loading=Loading(**{f"{name}_ms": taken for name, taken in measured.files.loading.items()}),
+        memory=Memory(**measured.files.memory),
+        packed=measured.packed,
+        delivered=measured.delivered,
+        runtimes=about(_facts(trained, measured, compression)),
         layers=tuple(measured.layers),
         convergence=trained.ended.convergence,
         search=trained.ended.search,
@@ -71,6 +96,42 @@ def report_of(pruned: bytes, trained: Trained, measured: Measured) -> Report:
         notes=(*missed, *measured.notes),
         manifest=_manifest(trained),
     )
+
+
+def _facts(trained: Trained, measured: Measured, compression: Compression) -> Facts:
+    """Of the file, by what the plan asked for."""
+    plan, row = trained.order.plan, measured.files.latencies[0]
+    patterns = [plan.pattern, *(rule.pattern for rule in plan.layers if rule.pattern is not None)]
+    zeros = measured.checks.zeros_counted
+    places = {
+        name: ("products" if layer.kind == "dense" else "pointwise" if _is_pointwise(layer) else "")
+        for name, layer in trained.network.layers.items()
+    }
+    return Facts(
+        patterns=tuple(dict.fromkeys(pattern.kind for pattern in patterns)),
+        zeros=zeros / max(zeros + compression.weights_kept, 1),
+        removed=measured.removed,
+        dense_ms=row.dense_ms,
+        pruned_ms=row.pruned_ms,
+        speedup=row.speedup,
+        pruned_bytes=compression.bytes.pruned,
+        n_m=next(((pattern.n, pattern.m) for pattern in patterns if pattern.kind == "n_m"), None),
+        gathered=sum(layer.form == "gathered" for layer in measured.delivered),
+        pointwise=_zero_share([layer for layer in measured.layers if places[layer.name] == "pointwise"]),
+        products=_zero_share([layer for layer in measured.layers if places[layer.name] == "products"]),
+        bits=plan.quantize.bits if plan.quantize else None,
+        packed_bytes=compression.bytes.packed,
+        packed_ms=row.packed_ms,
+    )
+
+
+def _is_pointwise(layer: Layer) -> bool:
+    return layer.kind == "conv" and layer.groups == 1 and all(size == 1 for size in layer.shape[2:])
+
+
+def _zero_share(layers: list[LayerReport]) -> float | None:
+    weights = sum(layer.weights for layer in layers)
+    return 1 - sum(layer.kept for layer in layers) / weights if weights else None
 
 
 def _missed(budget: Budget, compression: Compression, accuracy: Accuracy) -> list[str]:
@@ -100,7 +161,9 @@ def _is_met(budget: Budget, compression: Compression, accuracy: Accuracy) -> boo
     return compression.weights_kept <= budget.kept_of(compression.weights_total)
 
 
-def _compression(pruned: bytes, trained: Trained, layers: list[LayerReport]) -> Compression:
+def _compression(trained: Trained, measured: Measured) -> Compression:
+    layers, sizes = measured.layers, measured.files.sizes
+    dense, pruned, packed = sizes["dense"], sizes["pruned"], sizes.get("packed")
     total, kept = sum(x.weights for x in layers), sum(x.kept for x in layers)
     before = trained.network.layers.values()
     return Compression(
@@ -113,18 +176,27 @@ def _compression(pruned: bytes, trained: Trained, layers: list[LayerReport]) -> 
             pruned=sum(a.multiply_adds * b.kept // b.weights for a, b in zip(before, layers, strict=True)),
         ),
         value_bits=sum(x.kept * x.bits for x in layers),
-        bytes=Bytes(dense=len(trained.order.model), pruned=len(pruned), pruned_gzip=gzip_bytes(pruned)),
+        bytes=Bytes(
+            dense=dense.raw,
+            pruned=pruned.raw,
+            pruned_gzip=pruned.gzip,
+            pruned_zstd=pruned.zstd,
+            dense_gzip=dense.gzip,
+            dense_zstd=dense.zstd,
+            packed=packed.raw if packed else None,
+        ),
     )
 
 
-def _headline(compression: Compression, accuracy: Accuracy, times: Latency) -> str:
+def _headline(compression: Compression, accuracy: Accuracy, latency: LatencyReport) -> str:
     dense, after = (accuracy.formatted(accuracy.metric, v) for v in (accuracy.dense, accuracy.pruned))
+    size = compression.bytes
+    beside = f"{size.pruned_gzip:,} gzipped" if size.packed is None else f"{size.packed:,} packed"
     return (
         f"{compression.weights_total:,} weights became {compression.weights_kept:,} "
         f"({compression.pruning_rate:.1f}x); {accuracy.named(accuracy.metric)} {dense} to {after} on "
-        f"{accuracy.examples:,} test examples; {compression.bytes.dense:,} bytes to {compression.bytes.pruned:,} "
-        f"({compression.bytes.pruned_gzip:,} gzipped); {times.dense_ms:.3g} ms to {times.pruned_ms:.3g} ms "
-        "in ONNX Runtime on one thread"
+        f"{accuracy.examples:,} test examples; {size.dense:,} bytes to {size.pruned:,} ({beside}); "
+        f"{latency.dense_ms:.3g} ms to {latency.pruned_ms:.3g} ms in ONNX Runtime on one thread"
     )
 
 

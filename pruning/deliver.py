@@ -12,7 +12,7 @@ from pruning.account import Measured, Trained, report_of
 from pruning.doubt import LOOKED_AT, doubt
 from pruning.errors import WrongDelivery
 from pruning.listener import Listener
-from pruning.measure import Feeds, Latency, latency, run, session
+from pruning.measure import LARGER, Feeds, measure, run, session
 from pruning.metrics import METRICS
 from pruning.onnx import batchnorm
 from pruning.onnx.agree import compare
@@ -31,16 +31,6 @@ EXAMPLES_COMPARED = 64
 LARGE_DROP = 0.05
 LARGE_GROWTH = 0.5  # of the mean squared error
 EVALUATION_BATCH = 500
-SLOW = 0.95
-NO_SPEED = (
-    "zeros anywhere in a layer make the file compress better; stock ONNX Runtime multiplies by them all the same, "
-    "so those that are left in the file save neither bytes on disk nor time"
-)
-SMALLER = "filters and neurons that are gone from the graph, as they were always zero or never read: {:,}"
-SLOWER = (
-    "the smaller graph takes longer in ONNX Runtime than the dense one: its convolutions are fastest with channels in "
-    "multiples of 8; deliver.remove: false keeps all channels"
-)
 
 
 @dataclass(frozen=True)
@@ -65,12 +55,12 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     checks = _verify(pruned, trained, found.zeros)
     listener.phase("measure", 0.92)
     accuracy, doubts = _accuracy(pruned, trained)
-    times = latency(trained.order.model, pruned, trained.dataset.test.prepared(slice(0, 1)))
+    examples = trained.dataset.test.prepared(slice(0, min(LARGER, len(trained.dataset.test))))
+    measured_files = measure({"dense": trained.order.model, "pruned": pruned}, examples)
     listener.phase("report", 0.99)
-    measured = Measured(
-        checks, found.layers, accuracy, times, (*doubts, *trained.ended.notes, *_about_zeros(found, times))
-    )
-    report = report_of(pruned, trained, measured)
+    notes = (*doubts, *trained.ended.notes, *_about_zeros(found))
+    measured = Measured(checks, found.layers, found.removed, accuracy, measured_files, notes)
+    report = report_of(trained, measured)
     files = {
         "pruned.onnx": pruned,
         "masks.safetensors": save({k: (v != 0).contiguous() for k, v in weights_of(masked, trained.network).items()}),
@@ -98,16 +88,12 @@ def _written(trained: Trained) -> tuple[bytes, bytes]:
     return masked.SerializeToString(), pruned.SerializeToString()
 
 
-def _about_zeros(found: Tally, times: Latency) -> list[str]:
-    """What users gain from the zeros, in words, and where they have gone too far."""
-    if empty := [layer.name for layer in found.layers if not layer.kept]:
-        return [f"no weight of {', '.join(empty[:5])} matters any more: the net was cut in two, ask for a lower rate"]
-    notes = [SMALLER.format(found.removed)] if found.removed else []
-    if found.removed and times.speedup < SLOW:
-        notes.append(SLOWER)
-    if found.zeros:
-        notes.append(NO_SPEED)
-    return notes
+def _about_zeros(found: Tally) -> list[str]:
+    """Where they have gone too far."""
+    empty = [layer.name for layer in found.layers if not layer.kept]
+    if not empty:
+        return []
+    return [f"no weight of {', '.join(empty[:5])} matters any more: the net was cut in two, ask for a lower rate"]
 
 
 def _verify(pruned: bytes, trained: Trained, zeros: int) -> Checks:

@@ -1,85 +1,90 @@
-"""Accuracy, latency and size of a *file*, with ONNX Runtime."""
+"""Speed, memory and size of a *file*, with ONNX Runtime."""
 
 import gzip
+import math
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import psutil
+from zstandard import ZstdCompressor
 
-from pruning.dtypes import NUMPY
+from pruning import peak
 from pruning.errors import OutOfMemory, RejectedModel, first_line, is_out_of_memory
+from pruning.frame import Feeds, Frame
+from pruning.peak import options
 
 ort.disable_telemetry_events()  # nothing of a user's model is anybody else's business
 
-Feeds = Mapping[str, np.ndarray]
-TYPES = {f"tensor({name})": dtype for name, dtype in NUMPY.items()}
+Files = Mapping[str, bytes]  # "dense", "pruned" and, where there is one, "packed"
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+LARGER = 32  # examples
+LONGEST_MS = 200.0  # of a call with the larger batch
+WARM, LEAST, ENOUGH, MOST = 3, 3, 40, 1000  # calls
+SHORT_MS = 10.0
+PATIENCE = 4  # times the seconds asked for, to come to enough calls
+LOADS_SECONDS, LOADS = 1.0, 25
+PEAK_SECONDS = 120
+ZSTD, ZSTD_FAST, LARGE_BYTES = 19, 15, 2**23
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for a call with `batch` examples; spread is the interquartile range, relative to the median."""
+    """Milliseconds for a call with `batch` examples, the files in turn: medians of `runs` calls of each.
 
+    speedup: median of dense / pruned, call by call; spread: interquartile range of pruned, relative to its median.
+    """
+
+    provider: str
+    threads: int
     batch: int
+    runs: int
     dense_ms: float
     pruned_ms: float
     speedup: float
     spread: float
+    packed_ms: float | None = None
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How a batch meets a file: examples, in pieces of `size`; single: the file has no batch axis.
+class Sizes:
+    """Bytes of a file as it is, after gzip -9 and after zstd -19 (-15 over 8 MiB, as 19 takes a second for 3 MB)."""
 
-    dtypes: of the file's inputs.
+    raw: int
+    gzip: int
+    zstd: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured on files, by name; the first of the latencies is the one to speak of.
+
+    loading: milliseconds to create a session; memory: bytes, None where this machine does not tell.
     """
 
-    examples: int
-    size: int
-    single: bool
-    dtypes: Mapping[str, type]
-
-    @classmethod
-    def of(cls, s: ort.InferenceSession, x: Feeds) -> "Frame":
-        """An input with one axis less than its data has no batch axis."""
-        ports = {port.name: port for port in s.get_inputs()}
-        examples = len(next(iter(x.values())))
-        single = any(len(ports[name].shape) == values.ndim - 1 for name, values in x.items())
-        fixed = [d for name in x for d in ports[name].shape[:1] if isinstance(d, int)]
-        size = 1 if single else next(iter(fixed), examples)
-        return cls(examples, size, single, {name: TYPES.get(p.type, np.float32) for name, p in ports.items()})
-
-    def pieces(self, x: Feeds) -> list[dict[str, np.ndarray]]:
-        """What each call is fed; the last piece is filled up."""
-        whole = {name: self._whole(values.astype(self.dtypes[name], copy=False)) for name, values in x.items()}
-        starts = range(0, self.examples, self.size)
-        return [{k: v[i] if self.single else v[i : i + self.size] for k, v in whole.items()} for i in starts]
-
-    def join(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        """The outputs of all calls as one batch."""
-        joined = np.stack(parts) if self.single else np.concatenate([np.atleast_1d(part) for part in parts])
-        joined = joined[: self.examples] if len(parts) > 1 or self.size > self.examples else joined
-        return joined.astype(np.float32) if joined.dtype == np.float16 else joined
-
-    def _whole(self, values: np.ndarray) -> np.ndarray:
-        missing = -len(values) % self.size
-        return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) if missing else values
+    latencies: tuple[Latency, ...]
+    loading: Mapping[str, float]
+    memory: Mapping[str, int | None]
+    sizes: Mapping[str, Sizes]
 
 
-def session(content: bytes, threads: int = 0) -> ort.InferenceSession:
-    """An ONNX Runtime session on the CPU; threads = 0 takes all cores.
+def session(content: bytes, threads: int = 0, provider: str = CPU) -> ort.InferenceSession:
+    """An ONNX Runtime session, on the CPU unless another provider is named; threads = 0 takes all cores.
 
-    Raises: RejectedModel: ONNX Runtime refuses the file.
+    Raises: RejectedModel: ONNX Runtime refuses the file; OutOfMemory.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(content, options(threads), providers=list(dict.fromkeys((provider, CPU))))
     except Exception as error:  # ONNX Runtime raises a dozen classes of its own, with no common base
         if is_out_of_memory(error):
             raise OutOfMemory from error
@@ -105,29 +110,170 @@ def run(s: ort.InferenceSession, x: Feeds) -> dict[str, np.ndarray]:
     return dict(zip(names, outputs, strict=True))
 
 
-def latency(dense: bytes, pruned: bytes, x: Feeds, seconds: float = 1.0, least: int = 20) -> Latency:
+def measure(files: Files, x: Feeds) -> Measurement:
+    """All of it: about five seconds for small nets, half a minute for large ones.
+
+    Args: x: some examples, all of one kind; they are repeated where more are needed.
+    Raises: RejectedModel, OutOfMemory.
+    """
+    times, loads = latencies(files, x), loading(files)
+    memory = {name: peak_memory(content, x) for name, content in files.items()}
+    with ThreadPoolExecutor(cores()) as pool:  # only here, where nothing is timed any more
+        found = pool.map(sizes, files.values())
+        return Measurement(times, loads, memory, dict(zip(files, found, strict=True)))
+
+
+def latency(dense: bytes, pruned: bytes, x: Feeds, seconds: float = 1.0) -> Latency:
     """Dense and pruned in turn on one thread, so that the ratio holds on a noisy machine.
 
     Args: x: one batch; it is filled up where the files have a fixed one.
     """
-    sessions = session(dense, threads=1), session(pruned, threads=1)
-    frame = Frame.of(sessions[0], x)
-    feed = frame.pieces(x)[0]
-    for s in sessions * 3:
-        s.run(None, feed)
-    times: tuple[list[float], list[float]] = ([], [])
-    end = time.perf_counter() + seconds
-    while len(times[0]) < least or (time.perf_counter() < end and len(times[0]) < 5000):
-        for s, taken in zip(sessions, times, strict=True):
-            start = time.perf_counter()
-            s.run(None, feed)
-            taken.append((time.perf_counter() - start) * 1e3)
-    medians = [statistics.median(t) for t in times]
-    ratio = statistics.median(d / p for d, p in zip(*times, strict=True))
-    quartiles = statistics.quantiles(times[1], n=4)
-    return Latency(frame.size, medians[0], medians[1], ratio, (quartiles[2] - quartiles[0]) / medians[1])
+    return _row({"dense": session(dense, 1), "pruned": session(pruned, 1)}, x, CPU, 1, seconds)
+
+
+def latencies(files: Files, x: Feeds, seconds: float = 1.0) -> tuple[Latency, ...]:
+    """One thread and all cores, one example and more, and the same on a GPU where there is one.
+
+    The first row is of one thread and one example (or the batch that the files have), and alone holds the packed
+    file, which once loaded is the pruned one. Calls on a GPU copy their inputs there and their outputs back.
+    Args: x: some examples. seconds: for the first row; each other takes half of it.
+    """
+    batches = [_repeated(x, 1)]
+    opened = _opened(files, CPU, 1, batches)
+    rows = [_row(opened, batches[0], CPU, 1, seconds)]
+    batches += _larger(opened, x, rows[0])
+    both = {name: files[name] for name in ("dense", "pruned")}
+    for provider, threads in _places():
+        later = batches[1:] if (provider, threads) == (CPU, 1) else batches
+        if later and (sessions := _opened(both, provider, threads, later)):
+            rows += [_row(sessions, batch, provider, threads, seconds / 2) for batch in later]
+    return tuple(rows)
+
+
+def loading(files: Files, seconds: float = LOADS_SECONDS) -> dict[str, float]:
+    """Milliseconds to create a session on one thread, by file; medians, the files in turn."""
+    times = in_turn({name: partial(session, content, 1) for name, content in files.items()}, seconds, LOADS)
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def in_turn(calls: Mapping[str, Callable[[], object]], seconds: float, most: int = MOST) -> dict[str, list[float]]:
+    """Milliseconds of each call after a warm-up, one of each in every round.
+
+    Short calls are made twice, and the second counts: with caches as they are where one file runs alone.
+    At least 3 rounds; 40 where these take no more than four times the seconds; then until the seconds are over.
+    """
+    start = time.perf_counter()
+    for _ in range(WARM):
+        for call in calls.values():
+            call()
+        if time.perf_counter() - start > seconds / 4:
+            break
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    start = time.perf_counter()
+    for rounds in range(most):
+        if rounds >= LEAST and time.perf_counter() - start > seconds * (1 if rounds >= ENOUGH else PATIENCE):
+            break
+        for name, call in calls.items():
+            if not times[name] or times[name][-1] < SHORT_MS:
+                call()
+            begin = time.perf_counter()
+            made = call()
+            times[name].append((time.perf_counter() - begin) * 1e3)
+            del made  # what a call makes is cleared away outside of its time
+    return times
+
+
+def peak_memory(content: bytes, x: Feeds) -> int | None:
+    """Bytes that loading and running the file with one example (or the batch that it has) takes at most.
+
+    In a fresh process on one thread, above what the runtime takes without a file. None: this machine does not tell.
+    """
+    one = _repeated(x, 1)
+    feed = Frame.of(session(content, 1), one).pieces(one)[0]
+    with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
+        model, values = Path(folder) / "model.onnx", Path(folder) / "feed.npz"
+        model.write_bytes(content)
+        np.savez(values, *feed.values())
+        command = (sys.executable, "-P", peak.__file__, str(model), str(values), *feed)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PEAK_SECONDS, check=True)
+            return int(done.stdout)
+        except (OSError, subprocess.SubprocessError, ValueError):
+            return None
+
+
+def sizes(content: bytes) -> Sizes:
+    """Of a file, and of what compressors leave of it."""
+    return Sizes(len(content), gzip_bytes(content), zstd_bytes(content))
 
 
 def gzip_bytes(content: bytes) -> int:
     """Size after gzip -9."""
     return len(gzip.compress(content, 9, mtime=0))
+
+
+def zstd_bytes(content: bytes) -> int:
+    """Size after zstd -19, or -15 over 8 MiB."""
+    return len(ZstdCompressor(level=ZSTD if len(content) <= LARGE_BYTES else ZSTD_FAST).compress(content))
+
+
+def cores() -> int:
+    """Those of this process that are not two of one, as threads that share a core slow each other down."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(mine, psutil.cpu_count(logical=False) or mine)
+
+
+def _places() -> list[tuple[str, int]]:
+    """Providers and threads to measure with."""
+    cpu = [(CPU, threads) for threads in sorted({1, cores()})]
+    return cpu + ([(CUDA, 1)] if CUDA in ort.get_available_providers() else [])
+
+
+def _opened(files: Files, provider: str, threads: int, batches: Sequence[Feeds]) -> dict[str, ort.InferenceSession]:
+    """Sessions that have run the batches; none where no GPU takes these files, although the runtime knows of some.
+
+    Raises: RejectedModel, OutOfMemory: on the CPU.
+    """
+    try:
+        sessions = {name: session(content, threads, provider) for name, content in files.items()}
+        for s in sessions.values():
+            for batch in batches:
+                run(s, batch)
+    except (RejectedModel, OutOfMemory):
+        if provider == CPU:
+            raise
+        return {}
+    return sessions if all(s.get_providers()[0] == provider for s in sessions.values()) else {}
+
+
+def _row(
+    sessions: Mapping[str, ort.InferenceSession], x: Feeds, provider: str, threads: int, seconds: float
+) -> Latency:
+    frame = Frame.of(sessions["dense"], x)
+    feed = frame.pieces(x)[0]
+    times = in_turn({name: partial(s.run, None, feed) for name, s in sessions.items()}, seconds)
+    medians = {f"{name}_ms": statistics.median(taken) for name, taken in times.items()}
+    ratio = statistics.median(d / p for d, p in zip(times["dense"], times["pruned"], strict=True))
+    low, _, high = statistics.quantiles(times["pruned"], n=4)
+    spread = (high - low) / medians["pruned_ms"]
+    return Latency(provider, threads, frame.size, len(times["pruned"]), speedup=ratio, spread=spread, **medians)
+
+
+def _larger(sessions: Mapping[str, ort.InferenceSession], x: Feeds, one: Latency) -> list[Feeds]:
+    """A larger batch of no more than LONGEST_MS; none where the files do not take one."""
+    most = min(LARGER, LONGEST_MS * one.batch / max(one.dense_ms, one.pruned_ms))
+    batch = _repeated(x, 2 ** int(math.log2(max(most, 1))))
+    examples = len(next(iter(batch.values())))
+    try:
+        frames = [Frame.of(s, batch) for s in sessions.values()]
+        if examples <= one.batch or any(frame.size != examples or frame.single for frame in frames):
+            return []
+        for s in sessions.values():
+            run(s, batch)
+    except (RejectedModel, OutOfMemory):  # some files say that their batch is free, and hold it in a shape
+        return []
+    return [batch]
+
+
+def _repeated(x: Feeds, examples: int) -> Feeds:
+    return {name: values[np.arange(examples) % len(values)] for name, values in x.items()}

@@ -50,9 +50,12 @@ class Pair(Frozen):
 
 
 class Bytes(Pair):
-    """Sizes of the files; packed is None where no packed file was made."""
+    """Sizes of the files, and what gzip -9 and zstd -19 (-15 over 8 MiB) make of them; None: not made, or not tried."""
 
     pruned_gzip: int
+    pruned_zstd: int | None = None
+    dense_gzip: int | None = None
+    dense_zstd: int | None = None
     packed: int | None = None
 
 
@@ -69,16 +72,56 @@ class Compression(Frozen):
 
 
 class LatencyReport(Frozen):
-    """Dense and pruned run in turn; medians in milliseconds, spread = interquartile range / median."""
+    """The files run in turn; medians in milliseconds, spread = interquartile range of pruned / its median."""
 
     runtime: str
     provider: str
     threads: int
     batch: int
+    runs: int = Field(default=0, description="Calls of each file that were timed; 0: it was not written down.")
     dense_ms: float
     pruned_ms: float
-    speedup: float
+    packed_ms: float | None = Field(default=None, description="Of the packed file, once it is loaded.")
+    speedup: float = Field(description="Median of dense / pruned, call by call.")
     spread: float
+
+
+class Loading(Frozen):
+    """Milliseconds to create a session on one thread; medians, the files in turn."""
+
+    dense_ms: float
+    pruned_ms: float
+    packed_ms: float | None = None
+
+
+class Memory(Frozen):
+    """Bytes that a process takes at most to load a file and run one example, above an idle runtime.
+
+    None: there is no such file, or the machine does not tell.
+    """
+
+    dense: int | None = None
+    pruned: int | None = None
+    packed: int | None = None
+
+
+class PackedReport(Frozen):
+    """The packed file: the same net in fewer bytes, unpacked by the runtime while it loads."""
+
+    bytes: int
+    exact: bool = Field(description="Whether its weights are those of pruned.onnx, bit by bit.")
+    largest_change: float = Field(description="Of a weight, against pruned.onnx.")
+    agrees_max_abs: float = Field(description="Largest difference of its outputs from those of pruned.onnx.")
+    accuracy: float | None = Field(default=None, description="By the report's metric, where it was counted again.")
+
+
+class LayerForm(Frozen):
+    """What became of a layer at delivery, because it was faster so; milliseconds of the layer alone."""
+
+    layer: str
+    form: str = Field(description="gathered, trimmed, as it was, ...")
+    dense_ms: float
+    chosen_ms: float
 
 
 class LayerReport(Frozen):
@@ -141,7 +184,15 @@ class Report(Frozen):
     goal_met: bool
     accuracy: Accuracy
     compression: Compression
-    latency: LatencyReport
+    latency: LatencyReport = Field(description="One thread, one example, or the batch that the files have.")
+    latencies: tuple[LatencyReport, ...] = Field(
+        default=(), description="All that were measured: threads by batch, and by provider; `latency` is the first."
+    )
+    loading: Loading | None = None
+    memory: Memory | None = None
+    packed: PackedReport | None = None
+    delivered: tuple[LayerForm, ...] = Field(default=(), description="Layers whose form was chosen by measurement.")
+    runtimes: tuple[str, ...] = Field(default=(), description="Which runtimes gain from this file, and from what.")
     layers: tuple[LayerReport, ...]
     convergence: Convergence
     search: tuple[SearchPoint, ...] = Field(default=(), description="What max_accuracy_drop tried, in order.")

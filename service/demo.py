@@ -41,16 +41,13 @@ def _show(job: Job) -> None:
 
 def _table(report: dict[str, Any]) -> str:
     accuracy, size = report["accuracy"], report["compression"]
-    latency = report["latency"]
+    latency, packed = report["latency"], size["bytes"]["packed"]
+    beside = f"{size['bytes']['pruned_gzip']:,} gzipped" if packed is None else f"{packed:,} packed"
     rows = [
         ("", "dense", "pruned"),
         (f"top-1 on {accuracy['examples']:,} test images", f"{accuracy['dense']:.2%}", f"{accuracy['pruned']:.2%}"),
         ("weights kept", f"{size['weights_total']:,}", f"{size['weights_kept']:,} ({size['pruning_rate']:.1f}x)"),
-        (
-            "bytes",
-            f"{size['bytes']['dense']:,}",
-            f"{size['bytes']['pruned']:,} ({size['bytes']['pruned_gzip']:,} gzipped)",
-        ),
+        ("bytes", f"{size['bytes']['dense']:,}", f"{size['bytes']['pruned']:,} ({beside})"),
         ("milliseconds, one thread", f"{latency['dense_ms']:.3f}", f"{latency['pruned_ms']:.3f}"),
     ]
     return "\n".join(f"{name:<30}{dense:>12}  {pruned}" for name, dense, pruned in rows)

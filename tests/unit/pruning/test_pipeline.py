@@ -80,8 +80,18 @@ def test_the_report_counts_what_is_in_the_file(digits):
     assert report.compression.weights_kept == sum(kept.values()) == report.compression.weights_total // 10
     assert report.compression.bytes.pruned == len(pruned) == len(dense)
     assert report.compression.bytes.pruned_gzip == len(gzip.compress(pruned, 9, mtime=0)) < len(dense) / 3
-    assert report.goal_met
+    assert report.compression.bytes.dense_gzip == len(gzip.compress(dense, 9, mtime=0))
+    assert report.goal_met and len(report.headline) < 250
     assert json.loads(delivery.files["report.json"]) == report.model_dump(mode="json")
+
+
+def test_the_report_says_what_was_measured_and_who_gains(digits):
+    _, _, delivery = digits
+    report = delivery.report
+    assert {row.batch for row in report.latencies} == {1, 32} and report.latencies[0] == report.latency
+    assert report.loading is not None and report.loading.dense_ms > 0
+    assert f"{report.latency.speedup:.2f}" in report.runtimes[0]
+    assert any("90% of the weights in the file are zero, anywhere" in text for text in report.runtimes)
 
 
 def test_the_accuracy_is_that_of_the_delivered_file(digits):
@@ -197,6 +207,7 @@ def test_a_fixed_batch_is_measured_as_it_is(tiny, tiny_data):
         port.type.tensor_type.shape.dim[0].dim_value = 4
     report = prune(order(model.SerializeToString(), tiny_data), Recorder()).report
     assert report.latency.batch == 4 and report.accuracy.examples == 100
+    assert report.latencies[0] == report.latency and {row.batch for row in report.latencies} == {4}
 
 
 def test_a_net_with_three_spatial_axes(tmp_path):
