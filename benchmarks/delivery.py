@@ -52,7 +52,9 @@ class Net:
         image = torch.from_numpy(self.batch()["image"])
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["output"]}
         axes = {"image": {0: "batch"}, "output": {0: "batch"}}
-        torch.onnx.export(self.module.eval(), (image,), file, dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+        torch.onnx.export(
+            self.module.eval(), (image,), file, dynamo=False, opset_version=17, dynamic_axes=axes, **names
+        )
         return onnx.load_from_string(file.getvalue())
 
 

@@ -110,13 +110,14 @@ def run(s: ort.InferenceSession, x: Feeds) -> dict[str, np.ndarray]:
     return dict(zip(names, outputs, strict=True))
 
 
-def measure(files: Files, x: Feeds) -> Measurement:
-    """All of it: about five seconds for small nets, half a minute for large ones.
+def measure(files: Files, x: Feeds, seconds: float = 10.0) -> Measurement:
+    """All of it.
 
-    Args: x: some examples, all of one kind; they are repeated where more are needed.
+    Args: x: some examples, all of one kind; they are repeated where more are needed. seconds: about, for small nets;
+    half a minute is needed for large ones whatever is given.
     Raises: RejectedModel, OutOfMemory.
     """
-    times, loads = latencies(files, x), loading(files)
+    times, loads = latencies(files, x, seconds / 10), loading(files, seconds / 10)
     memory = {name: peak_memory(content, x) for name, content in files.items()}
     with ThreadPoolExecutor(cores()) as pool:  # only here, where nothing is timed any more
         found = pool.map(sizes, files.values())

@@ -251,5 +251,8 @@ class Deliver(Frozen):
         "much and measures its accuracy.",
     )
     seconds: float = Field(
-        default=10, gt=0, le=600, description="About how long layers may be timed to choose between their forms."
+        default=10,
+        gt=0,
+        le=600,
+        description="About how long timing may take, to choose forms, and again to measure the files.",
     )

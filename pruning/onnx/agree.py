@@ -35,14 +35,14 @@ def compare(content: bytes, network: Network, x: Feeds) -> Agreement | None:
         got = {name: y.numpy() for name, y in network({k: torch.from_numpy(v) for k, v in x.items()}).items()}
     if any(got[name].shape != y.shape for name, y in expected.items()):
         return None
-    found = [_difference(got[name], y) for name, y in expected.items()]
+    found = [difference(got[name], y) for name, y in expected.items()]
     finite = not any(np.isnan(y).any() or np.isposinf(y).any() for y in expected.values() if y.dtype.kind == "f")
     shapes = {k: y.shape for k, y in expected.items()}
     return Agreement(max(f[0] for f in found), max(f[1] for f in found), shapes, finite)
 
 
-def _difference(got: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Absolute and relative to the largest value."""
+def difference(got: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Of a value: the largest, and that relative to the largest value; infinite where one of them is no number."""
     if not expected.size:
         return 0.0, 0.0
     got, expected = got.astype(np.float64), expected.astype(np.float64)
