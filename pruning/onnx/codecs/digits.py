@@ -1,0 +1,42 @@
+"""Digits of a small base, as many as fit into a byte."""
+
+import numpy as np
+from onnx import helper
+
+from pruning.onnx.codecs.pieces import Pieces
+
+PER_BYTE = {2: 8, 3: 5, 4: 4, 6: 3, 16: 2, 256: 1}  # by the largest base that leaves room for so many
+BASES = tuple(PER_BYTE)
+
+
+def base_for(kinds: int) -> int:
+    """The base of which the most digits fit into a byte, of those with so many digits. Raises: StopIteration."""
+    return next(base for base in BASES if base >= kinds)
+
+
+def pack(digits: np.ndarray, base: int) -> np.ndarray:
+    """Digits (n,) below the base as bytes (ceil(n / per byte),), the first digit of a byte least."""
+    per = PER_BYTE[base]
+    rows = np.zeros(-(-len(digits) // per) * per, dtype=np.uint8)
+    rows[: len(digits)] = digits
+    powers = base ** np.arange(per)
+    return (rows.reshape(-1, per) * powers).sum(axis=1, dtype=np.int64).astype(np.uint8)
+
+
+def emit(pieces: Pieces, digits: np.ndarray, base: int, dtype: type[np.generic], trim: bool = True) -> str:
+    """Nodes that give the digits (n,); without trim, and zeros up to a whole byte."""
+    per, packed = PER_BYTE[base], pack(digits, base)
+    if per == 1:
+        return pieces.node("Cast", pieces.constant(packed), to=onnx_type(dtype))
+    column = pieces.node("Cast", pieces.constant(packed.reshape(-1, 1)), to=onnx_type(dtype))
+    shifted = pieces.node("Div", column, pieces.constant((base ** np.arange(per)).astype(dtype)))
+    table = pieces.node("Mod", shifted, pieces.scalar(base, dtype))
+    flat = pieces.node("Reshape", table, pieces.whole(packed.size * per))
+    if trim and packed.size * per != len(digits):
+        flat = pieces.node("Slice", flat, pieces.whole(0), pieces.whole(len(digits)))
+    return flat
+
+
+def onnx_type(dtype: type[np.generic] | np.dtype) -> int:
+    """Number of an element type in ONNX."""
+    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

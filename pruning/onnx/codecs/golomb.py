@@ -1,0 +1,45 @@
+"""Positions in Golomb's code: gaps modulo M as digits, what is above as ones and zeros.
+
+Source: S. W. Golomb, Run-length encodings, 1966. The sum of the high parts up to the i-th position is the place of the
+i-th one less i, so that position = M place - sum of (M - 1 - low), but for a constant that the first one takes up.
+TopK finds the places: its output has a known size, which NonZero's has not, and ties keep their order.
+"""
+
+import numpy as np
+
+from pruning.onnx.codecs import digits
+from pruning.onnx.codecs.pieces import Pieces
+
+MODULI = (1, *digits.BASES)
+
+
+def emit(pieces: Pieces, positions: np.ndarray) -> str:
+    """Nodes that give the positions (n,), which ascend."""
+    modulus = min(MODULI, key=lambda m: _bytes(positions, m))
+    places, low = encode(positions, modulus)
+    ones = np.zeros(int(places[-1]) + 1, dtype=np.uint8)
+    ones[places] = 1
+    bits = digits.emit(pieces, ones, 2, np.int32, trim=False)
+    found = pieces.nodes_outputs("TopK", [bits, pieces.whole(len(places))], [pieces.name(), pieces.name()])[1]
+    if modulus == 1:
+        return found
+    scaled = pieces.node("Mul", found, pieces.scalar(modulus))
+    summed = pieces.node("CumSum", digits.emit(pieces, low, modulus, np.int64), pieces.scalar(0))
+    return pieces.node("Sub", scaled, summed)
+
+
+def encode(positions: np.ndarray, modulus: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the ones, and M - 1 - gap mod M, both (n,): position = M place - running sum of the latter."""
+    gaps = np.diff(positions) - 1
+    first = -(-positions[:1] // modulus)
+    places = np.cumsum(np.concatenate([first, gaps // modulus + 1]))
+    low = np.concatenate([first * modulus - positions[:1], modulus - 1 - gaps % modulus])
+    return places, low
+
+
+def _bytes(positions: np.ndarray, modulus: int) -> int:
+    gaps = np.diff(positions) - 1
+    ones = len(positions) + int(positions[0] // modulus) + int((gaps // modulus).sum())
+    return ones // 8 + (len(positions) // digits.PER_BYTE[modulus] + 100 if modulus > 1 else 0)
+
+
