@@ -1,7 +1,7 @@
 """What a file says and nothing computes with, taken out: names, notes, defaults."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, defs, helper
@@ -14,7 +14,7 @@ IDLE = {"pads": 0, "strides": 1, "dilations": 1, "output_padding": 0}  # what a 
 
 
 def without_notes(model: ModelProto) -> None:
-    """Take out documentation, names of nodes, and shapes of values that are not at the graph's ends."""
+    """Take out documentation, and shapes of values that are not at the graph's ends."""
     model.ClearField("doc_string")
     for graph in graphs_of(model.graph):
         graph.ClearField("doc_string")
@@ -24,7 +24,6 @@ def without_notes(model: ModelProto) -> None:
             one.ClearField("doc_string")
             one.ClearField("metadata_props")
         for node in graph.node:
-            node.ClearField("name")
             for attribute in node.attribute:
                 attribute.ClearField("doc_string")
                 if attribute.HasField("t"):
@@ -32,14 +31,26 @@ def without_notes(model: ModelProto) -> None:
 
 
 def shorten(model: ModelProto) -> None:
-    """Take out the exporter's name and all defaults too; every name that is not the graph's input or output is short."""
+    """Take out the exporter's name and all defaults too; all names but those of inputs and outputs are short."""
     for field in ("producer_name", "producer_version", "domain", "model_version"):
         model.ClearField(field)
     model.graph.name = "g"
     opset = opset_of(model)
-    for node in (n for graph in graphs_of(model.graph) for n in graph.node if n.domain in STANDARD):
+    nodes = [n for graph in graphs_of(model.graph) for n in graph.node]
+    for node in (n for n in nodes if n.domain in STANDARD):
         _without_defaults(node, opset)
+    _rename_nodes(nodes)
     _rename(model)
+
+
+def _rename_nodes(nodes: Sequence[NodeProto]) -> None:
+    """Names of nodes say nothing; but a fusion of ONNX Runtime before 1.22 fails on two without one."""
+    needed = any(n.op_type in ("Gather", "Slice") and n.name for n in nodes)
+    names = fresh(())
+    for node in (n for n in nodes if n.name):
+        node.name = next(names) if needed else ""
+        if not needed:
+            node.ClearField("name")
 
 
 def _without_defaults(node: NodeProto, opset: int) -> None:
@@ -54,7 +65,7 @@ def _is_default(node: NodeProto, name: str, value: object, schema: Mapping[str, 
     if node.op_type in WINDOWS and name in IDLE and isinstance(value, list | tuple):
         return set(value) <= {IDLE[name]}
     if name == "kernel_shape" and node.op_type in ("Conv", "ConvTranspose"):
-        return False
+        return True  # that of its weights, which are stored
     known = schema.get(name)
     if known is None or not known.default_value.type:
         return False

@@ -8,22 +8,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper, version_converter
+from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
-from pruning.errors import NotPacked, first_line
+from pruning.errors import NotPacked
 from pruning.onnx.codecs import CODECS, eight
 from pruning.onnx.codecs.choice import Choice, best, choose
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored, bits_of
 from pruning.onnx.compact import shorten, without_notes
+from pruning.onnx.convert import stored_tensors
+from pruning.onnx.raised import in_brief, raised
 from pruning.onnx.unpack import MARK, unpack
 from pruning.onnx.vet import graphs_of, opset_of
 
-OLDEST_OPSET, RAISED_OPSET = 11, 13  # CumSum and ScatterElements are of opset 11
 TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT8)
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")
 OLDEST_IR = 4  # from which on initializers need not be inputs
 DEAR = 0.01  # share of the file that names may take
+TINY = 2**15  # bytes of a file in which those of a single node matter
 WORTH_LOOKING = 2**24  # bytes of a file; the names of a larger one never matter
 
 
@@ -60,7 +62,13 @@ def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> P
     Args: model: vetted; biases: int8 rounds the stored biases of layers to a byte times one step for all.
     Raises: NotPacked: the model's opset cannot be raised to what decoding needs, or the decoded file is another.
     """
-    model = _raised(unpack(model))
+    model = raised(unpack(model))
+    packed = _packed(model, biases)
+    brief = in_brief(model) if len(packed.content) < TINY else None
+    return min(packed, _packed(brief, biases), key=lambda p: len(p.content)) if brief else packed
+
+
+def _packed(model: ModelProto, biases: str) -> Packed:
     tensors = _stored(model)
     choices = _choices(model, tensors, biases)
     result, rows = _assembled(model, choices)
@@ -70,37 +78,9 @@ def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> P
     return Packed(_compact(result), tuple(rows), exact, change)
 
 
-def _raised(model: ModelProto) -> ModelProto:
-    if opset_of(model) >= OLDEST_OPSET:
-        return model
-    try:
-        return version_converter.convert_version(_with_inputs_only(model), RAISED_OPSET)
-    except Exception as error:  # the C++ side raises RuntimeError, and others
-        raise NotPacked(
-            f"opset {opset_of(model)} cannot be raised to {RAISED_OPSET}, which decoding needs "
-            f"({first_line(error)}); export with opset 17"
-        ) from error
-
-
-def _with_inputs_only(model: ModelProto) -> ModelProto:
-    """Initializers are no inputs of the graph, which is allowed since IR version 4."""
-    result = ModelProto()
-    result.CopyFrom(model)
-    result.ir_version = max(model.ir_version, 7)
-    names = {t.name for t in model.graph.initializer}
-    inputs = [i for i in result.graph.input if i.name not in names]
-    del result.graph.input[:]
-    result.graph.input.extend(inputs)
-    return result
-
-
 def _stored(model: ModelProto) -> list[Stored]:
-    """Initializers and Constant nodes of the outer graph, of types that codecs take."""
-    tensors = [(t.name, t) for t in model.graph.initializer]
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            tensors += [(node.output[0], a.t) for a in node.attribute if a.name == "value"]
-    return [Stored(name, numpy_helper.to_array(t)) for name, t in tensors if t.data_type in TYPES]
+    """Initializers and Constant nodes, of inner graphs too, of types that codecs take."""
+    return [Stored(k, numpy_helper.to_array(t)) for k, t in stored_tensors(model).items() if t.data_type in TYPES]
 
 
 def _choices(model: ModelProto, tensors: Sequence[Stored], biases: str) -> list[Choice]:
@@ -141,14 +121,26 @@ def _assembled(model: ModelProto, choices: Sequence[Choice]) -> tuple[ModelProto
     graph, initializers = result.graph, {t.name for t in model.graph.initializer}
     graph.name = model.graph.name
     graph.node.extend(pieces.nodes)
-    graph.node.extend(n for n in model.graph.node if n.op_type != "Constant" or n.output[0] not in decoded)
+    graph.node.extend(model.graph.node)
     graph.initializer.extend(t for t in model.graph.initializer if t.name not in decoded)
+    for one in graphs_of(graph):
+        _remove(one, decoded)
     graph.initializer.extend(pieces.tensors)
     graph.input.extend(i for i in model.graph.input if i.name not in initializers)
     graph.output.extend(model.graph.output)
     if pieces.nodes:
         result.metadata_props.add(key=MARK, value=str(len(pieces.nodes)))
     return result, rows
+
+
+def _remove(graph: GraphProto, names: set[str]) -> None:
+    """What is stored under these names."""
+    for at in reversed(range(len(graph.initializer))):
+        if graph.initializer[at].name in names:
+            del graph.initializer[at]
+    for at in reversed(range(len(graph.node))):
+        if graph.node[at].op_type == "Constant" and graph.node[at].output[0] in names:
+            del graph.node[at]
 
 
 def _rows(choice: Choice, said: str | None) -> list[PackedTensor]:
@@ -192,3 +184,9 @@ def _compact(model: ModelProto) -> bytes:
     shorten(short)
     content = short.SerializeToString()
     return named if len(named) <= (1 + DEAR) * len(content) else content
+
+
+if __name__ == "__main__":
+    from pruning.onnx.packing import main
+
+    raise SystemExit(main())

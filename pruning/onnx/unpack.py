@@ -12,9 +12,10 @@ from pruning.onnx.vet import STANDARD, graphs_of
 
 MARK = "secateur"  # key in the file's metadata; its value is how many nodes, the first ones, decode
 DECODED, COMPUTED = 2**28, 2**31  # elements at most: of what is decoded, and of all values on the way there
-OPERATORS = frozenset(
-    "Add Cast ConstantOfShape CumSum Div Expand Gather MatMul Mod Mul Reshape ScatterElements Slice Split Sub TopK".split()
-)
+OPERATORS = {
+    *("Add", "BitwiseAnd", "Cast", "ConstantOfShape", "CumSum", "Div", "Expand", "Gather", "MatMul", "Mod", "Mul"),
+    *("Reshape", "ScatterElements", "Sign", "Slice", "Split", "Sub", "TopK"),
+}
 AGAIN = "; upload the file that was packed, or pack it again"
 
 

@@ -10,8 +10,8 @@ from pruning.onnx.codecs.pieces import HEAD, Pieces, stored
 from pruning.onnx.codecs.stored import Stored
 
 LEAST = 8  # elements; what is smaller stays as it is
-SMALL, FEW = 2**20, 2**15  # elements, and those that are not zero, up to which tensors may share a stream
-TOGETHER = 12  # tensors in a stream at most
+SMALL, FEW = 2**20, 2**12  # elements, and those that are not zero, up to which tensors may share a stream
+UNITS = 12  # of which groups are made
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,29 @@ def best(group: tuple[Stored, ...], opset: int) -> Choice:
 
 
 def _groups(small: list[Stored], opset: int) -> list[Choice]:
-    """The shortest way through the order, group by group."""
+    """The shortest way through the order, group by group; beyond UNITS tensors, neighbours go together."""
+    size = max(1, -(-len(small) // UNITS))
+    units = [small[i : i + size] for i in range(0, len(small), size)]
     total: list[tuple[int, list[Choice]]] = [(0, [])]
-    for end in range(1, len(small) + 1):
+    for end in range(1, len(units) + 1):
         ways = []
-        for start in range(max(0, end - TOGETHER), end):
-            if len({t.values.dtype for t in small[start:end]}) == 1:
-                choice = best(tuple(small[start:end]), opset)
-                ways.append((total[start][0] + choice.bytes, [*total[start][1], choice]))
+        for start in range(end):
+            choices = _together([tensor for unit in units[start:end] for tensor in unit], opset)
+            ways.append((total[start][0] + sum(c.bytes for c in choices), [*total[start][1], *choices]))
         total.append(min(ways, key=lambda way: way[0]))
     return total[-1][1]
 
 
+def _together(tensors: list[Stored], opset: int) -> list[Choice]:
+    """A choice for all that have the same type."""
+    by_type: dict[np.dtype, list[Stored]] = {}
+    for tensor in tensors:
+        by_type.setdefault(tensor.values.dtype, []).append(tensor)
+    return [best(tuple(group), opset) for group in by_type.values()]
+
+
 def _is_small(tensor: Stored) -> bool:
-    return tensor.values.size <= SMALL and np.count_nonzero(tensor.values) <= FEW
+    return tensor.values.size <= SMALL and int(np.count_nonzero(tensor.values)) <= FEW
 
 
 def _density(tensor: Stored) -> tuple[str, float]:

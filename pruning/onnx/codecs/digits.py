@@ -1,12 +1,13 @@
 """Digits of a small base, as many as fit into a byte."""
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from pruning.onnx.codecs.pieces import Pieces
 
 PER_BYTE = {2: 8, 3: 5, 4: 4, 6: 3, 16: 2, 256: 1}  # by the largest base that leaves room for so many
 BASES = tuple(PER_BYTE)
+WITH_BITWISE = 18  # opset
 
 
 def base_for(kinds: int) -> int:
@@ -35,6 +36,16 @@ def emit(pieces: Pieces, digits: np.ndarray, base: int, dtype: type[np.generic],
     if trim and packed.size * per != len(digits):
         flat = pieces.node("Slice", flat, pieces.whole(0), pieces.whole(len(digits)))
     return flat
+
+
+def emit_bits(pieces: Pieces, bits: np.ndarray) -> str:
+    """Nodes that give zeros and ones, up to a whole byte: float32 where the opset has BitwiseAnd, else int32."""
+    if pieces.opset < WITH_BITWISE:
+        return emit(pieces, bits, 2, np.int32, trim=False)
+    packed = pack(bits, 2).reshape(-1, 1)
+    table = pieces.node("BitwiseAnd", pieces.constant(packed), pieces.constant(2 ** np.arange(8, dtype=np.uint8)))
+    flat = pieces.node("Reshape", pieces.node("Sign", table), pieces.whole(packed.size * 8))
+    return pieces.node("Cast", flat, to=TensorProto.FLOAT)
 
 
 def onnx_type(dtype: type[np.generic] | np.dtype) -> int:

@@ -19,7 +19,6 @@ def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
         return None
     if any(0 < np.abs(one.values).max(initial=0) < LEAST * step for one in group):
         return None
-    rounded = pieces.constant(np.rint(values / step).astype(np.int8))
-    scaled = pieces.node("Mul", pieces.node("Cast", rounded, to=TensorProto.FLOAT), pieces.scalar(step, np.float32))
-    separate(pieces, scaled, group)
+    rounded = pieces.node("Cast", pieces.constant(np.rint(values / step).astype(np.int8)), to=TensorProto.FLOAT)
+    separate(pieces, pieces.node("Mul", rounded, pieces.scalar(float(step), np.float32)), group)
     return "int8"

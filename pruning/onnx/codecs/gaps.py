@@ -4,11 +4,12 @@ import numpy as np
 from onnx import TensorProto
 
 from pruning.onnx.codecs.pieces import Pieces
+from pruning.onnx.codecs.stored import Places
 
 LARGEST = 255
 
 
-def emit(pieces: Pieces, positions: np.ndarray) -> str | None:
+def emit(pieces: Pieces, positions: np.ndarray) -> Places | None:
     """Nodes that give the positions (n,), which ascend; None where gaps are too many or too wide for this."""
     gaps = np.diff(positions, prepend=0)
     if len(gaps) > 2**16 and gaps.max() > LARGEST:
@@ -17,7 +18,7 @@ def emit(pieces: Pieces, positions: np.ndarray) -> str | None:
         stream = pieces.node("Cast", pieces.constant(gaps.astype(np.uint8)), to=TensorProto.INT64)
     else:
         stream = pieces.constant(gaps.astype(np.int64))
-    return pieces.node("CumSum", stream, pieces.scalar(0))
+    return Places(pieces.node("CumSum", stream, pieces.scalar(0)))
 
 
 def _spilt(gaps: np.ndarray) -> int:

@@ -9,23 +9,25 @@ import numpy as np
 
 from pruning.onnx.codecs import digits
 from pruning.onnx.codecs.pieces import Pieces
+from pruning.onnx.codecs.stored import Places
 
 MODULI = (1, *digits.BASES)
 
 
-def emit(pieces: Pieces, positions: np.ndarray) -> str:
+def emit(pieces: Pieces, positions: np.ndarray) -> Places:
     """Nodes that give the positions (n,), which ascend."""
     modulus = min(MODULI, key=lambda m: _bytes(positions, m))
     places, low = encode(positions, modulus)
     ones = np.zeros(int(places[-1]) + 1, dtype=np.uint8)
     ones[places] = 1
-    bits = digits.emit(pieces, ones, 2, np.int32, trim=False)
-    found = pieces.nodes_outputs("TopK", [bits, pieces.whole(len(places))], [pieces.name(), pieces.name()])[1]
+    bits = digits.emit_bits(pieces, ones)
+    top, found = pieces.nodes_outputs("TopK", [bits, pieces.whole(len(places))], [pieces.name(), pieces.name()])
+    floats = top if pieces.opset >= digits.WITH_BITWISE else None
     if modulus == 1:
-        return found
+        return Places(found, floats)
     scaled = pieces.node("Mul", found, pieces.scalar(modulus))
     summed = pieces.node("CumSum", digits.emit(pieces, low, modulus, np.int64), pieces.scalar(0))
-    return pieces.node("Sub", scaled, summed)
+    return Places(pieces.node("Sub", scaled, summed), floats)
 
 
 def encode(positions: np.ndarray, modulus: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,5 +43,3 @@ def _bytes(positions: np.ndarray, modulus: int) -> int:
     gaps = np.diff(positions) - 1
     ones = len(positions) + int(positions[0] // modulus) + int((gaps // modulus).sum())
     return ones // 8 + (len(positions) // digits.PER_BYTE[modulus] + 100 if modulus > 1 else 0)
-
-

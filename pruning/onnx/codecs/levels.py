@@ -15,7 +15,7 @@ from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.sparse import POSITIONS, zeros
 from pruning.onnx.codecs.stored import Stored, bits_of, cut, smallest
 
-MOST, LARGEST = 64, 2**23
+MOST, LARGEST = 64, 2**22  # levels of a tensor; numbers in the table
 
 
 def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
@@ -33,8 +33,8 @@ def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
         places.append(start + kept * len(levels) + codes)
         start = start_of_next
     where, how = smallest(pieces, POSITIONS, np.concatenate(places))
-    one_each = pieces.node("Expand", pieces.scalar(1, np.float32), pieces.whole(sum(map(len, places))))
-    table = pieces.node("ScatterElements", zeros(pieces, (start,), np.dtype(np.float32)), where, one_each)
+    ones = where.ones or pieces.node("Expand", pieces.scalar(1, np.float32), pieces.whole(sum(map(len, places))))
+    table = pieces.node("ScatterElements", zeros(pieces, (start,), np.dtype(np.float32)), where.indices, ones)
     sizes = [one.values.size * len(levels) for one, levels in zip(group, tables, strict=True)]
     parts = cut(pieces, table, sizes, [pieces.name() for _ in group]) if len(group) > 1 else [table]
     for one, part, levels in zip(group, parts, tables, strict=True):

@@ -3,9 +3,10 @@
 import itertools
 import string
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 FIRST, REST = string.ascii_letters + "_", string.ascii_letters + string.digits + "_"
 HEAD = 2  # bytes before a node or a tensor of up to 127 bytes in its graph
@@ -21,11 +22,11 @@ class Pieces:
         self._names = fresh(taken)
         self._known: dict[bytes, str] = {}
 
-    def node(self, op: str, *inputs: str, out: str | None = None, **attributes: object) -> str:
+    def node(self, op: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
         """Add a node; returns the name of its output."""
         return self.nodes_outputs(op, inputs, [out or next(self._names)], **attributes)[0]
 
-    def nodes_outputs(self, op: str, inputs: Iterable[str], outputs: list[str], **attributes: object) -> list[str]:
+    def nodes_outputs(self, op: str, inputs: Iterable[str], outputs: list[str], **attributes: Any) -> list[str]:
         """Add a node with several outputs."""
         self.nodes.append(helper.make_node(op, list(inputs), outputs, **attributes))
         return outputs
@@ -73,5 +74,5 @@ def fresh(taken: Iterable[str]) -> Iterator[str]:
     return (name for name in made if name not in used)
 
 
-def _bytes(proto: NodeProto | TensorProto | ModelProto) -> int:
+def _bytes(proto: NodeProto | TensorProto) -> int:
     return proto.ByteSize()

@@ -1,15 +1,15 @@
 """What is not zero in a group of tensors, and where it stands, in two streams."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from onnx import numpy_helper
 
 from pruning.onnx.codecs import codebook, gaps, golomb, raw, split
 from pruning.onnx.codecs.pieces import Pieces
-from pruning.onnx.codecs.stored import Emit, Stored, bits_of, flat, separate, smallest
+from pruning.onnx.codecs.stored import Emit, Places, Stored, bits_of, flat, separate, smallest
 
-POSITIONS: dict[str, Emit] = {"gaps": gaps.emit, "golomb": golomb.emit}
+POSITIONS: dict[str, Callable[[Pieces, np.ndarray], Places | None]] = {"gaps": gaps.emit, "golomb": golomb.emit}
 VALUES: dict[str, Emit] = {"raw": raw.emit, "codebook": codebook.emit, "split": split.emit}
 
 
@@ -26,7 +26,7 @@ def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
     where, positions = smallest(pieces, POSITIONS, kept)
     what, kind = smallest(pieces, VALUES, values[kept])
     empty = zeros(pieces, values.shape, values.dtype)
-    separate(pieces, pieces.node("ScatterElements", empty, where, what), group)
+    separate(pieces, pieces.node("ScatterElements", empty, where.indices, what), group)
     return f"{positions}, {kind}"
 
 

@@ -1,7 +1,7 @@
 """Single-precision values as 24 bits of signed mantissa, and exponents as digits: three bytes and a few bits each.
 
-A value is m 2^e with a whole m, 2^23 <= |m| < 2^24. m = 65536 h + l with l in 0..65535 leaves h in -256..-129 or
-128..255, which is one byte. Every step of decoding is exact in single precision.
+A value is m 2^e with a whole m, 2^23 <= |m| < 2^24. The 2^24 possible m in order, without the hole around zero, are
+-2^23 to 2^23 - 1: 65536 h + l with l in two bytes and h in one. Every step of decoding is exact in single precision.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from onnx import TensorProto
 from pruning.onnx.codecs import digits
 from pruning.onnx.codecs.pieces import Pieces
 
-MOST, LEAST_VALUES = 16, 512
+MOST, LEAST_VALUES = 16, 256
+HALF = 2**23
 BITS, BIAS, LOWEST, HIGHEST = 23, 127, 24, 254  # from 24 on 2^(e - 150) is a normal number, and 255 is no number
 
 
@@ -24,17 +25,18 @@ def emit(pieces: Pieces, values: np.ndarray) -> str | None:
     if len(kinds) > MOST or kinds[0] < LOWEST or kinds[-1] > HIGHEST:
         return None
     mantissa = ((bits & (2**BITS - 1)) | 2**BITS).astype(np.int64) * np.where(bits >> 31, -1, 1)
-    high, low = mantissa >> 16, mantissa & 0xFFFF
-    head = pieces.node("Cast", pieces.constant((high % 256).astype(np.uint8)), to=TensorProto.INT32)
-    head = pieces.node("Gather", pieces.constant(_heads()), head)
-    tail = pieces.node("Cast", pieces.constant(low.astype(np.uint16)), to=TensorProto.FLOAT)
-    whole = pieces.node("Add", head, tail)
+    shifted = mantissa - np.where(mantissa < 0, 1 - HALF, HALF)
     codes = digits.emit(pieces, np.searchsorted(kinds, exponent), digits.base_for(max(len(kinds), 2)), np.int32)
     powers = np.ldexp(np.float32(1), kinds.astype(np.int32) - BIAS - BITS).astype(np.float32)
-    return pieces.node("Mul", whole, pieces.node("Gather", pieces.constant(powers), codes))
+    return pieces.node("Mul", _whole(pieces, shifted), pieces.node("Gather", pieces.constant(powers), codes))
 
 
-def _heads() -> np.ndarray:
-    """65536 h by h modulo 256."""
-    byte = np.arange(256)
-    return ((byte - 256 * (byte < 128)) * 65536).astype(np.float32)
+def _whole(pieces: Pieces, shifted: np.ndarray) -> str:
+    """Nodes that give m; with a half more there is no zero between the positive ones and the negative ones."""
+    single = np.float32
+    high = pieces.node("Cast", pieces.constant((shifted >> 16).astype(np.int8)), to=TensorProto.FLOAT)
+    low = pieces.node("Cast", pieces.constant((shifted & 0xFFFF).astype(np.uint16)), to=TensorProto.FLOAT)
+    both = pieces.node("Add", pieces.node("Mul", high, pieces.scalar(2**16, single)), low)
+    between = pieces.node("Add", both, pieces.scalar(0.5, single))
+    further = pieces.node("Mul", pieces.node("Sign", between), pieces.scalar(HALF - 0.5, single))
+    return pieces.node("Add", between, further)

@@ -2,12 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from pruning.onnx.codecs.pieces import Pieces
 
+T = TypeVar("T")
 Emit = Callable[[Pieces, np.ndarray], str | None]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Names of values (n,): indices as int64, and where there is one at hand, a float 1 for each."""
+
+    indices: str
+    ones: str | None = None
 
 
 @dataclass(frozen=True)
@@ -28,8 +38,10 @@ def bits_of(values: np.ndarray) -> np.ndarray:
     return values.view(f"u{values.itemsize}")
 
 
-def smallest(pieces: Pieces, table: Mapping[str, Emit], values: np.ndarray) -> tuple[str, str]:
-    """Emit the stream that takes fewest bytes; returns its output, and its name in the table."""
+def smallest(
+    pieces: Pieces, table: Mapping[str, Callable[[Pieces, np.ndarray], T | None]], values: np.ndarray
+) -> tuple[T, str]:
+    """Emit the stream that takes fewest bytes; returns what it gives, and its name in the table."""
     sizes = {}
     for name, emit in table.items():
         trial = Pieces(pieces.opset)
