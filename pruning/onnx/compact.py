@@ -37,20 +37,19 @@ def shorten(model: ModelProto) -> None:
     model.graph.name = "g"
     opset = opset_of(model)
     nodes = [n for graph in graphs_of(model.graph) for n in graph.node]
-    for node in (n for n in nodes if n.domain in STANDARD):
-        _without_defaults(node, opset)
-    _rename_nodes(nodes)
+    for node in nodes:
+        if node.domain in STANDARD:
+            _without_defaults(node, opset)
+        node.ClearField("name")
     _rename(model)
 
 
-def _rename_nodes(nodes: Sequence[NodeProto]) -> None:
-    """Names of nodes say nothing; but a fusion of ONNX Runtime before 1.22 fails on two without one."""
-    needed = any(n.op_type in ("Gather", "Slice") and n.name for n in nodes)
-    names = fresh(())
-    for node in (n for n in nodes if n.name):
-        node.name = next(names) if needed else ""
-        if not needed:
-            node.ClearField("name")
+def name_where_needed(nodes: Sequence[NodeProto]) -> None:
+    """Names of nodes say nothing, but a fusion of ONNX Runtime 1.20 makes two nodes of one name of Gathers without."""
+    if any(n.op_type in ("Gather", "Slice") for n in nodes):
+        names = fresh(n.name for n in nodes)
+        for node in (n for n in nodes if not n.name):
+            node.name = next(names)
 
 
 def _without_defaults(node: NodeProto, opset: int) -> None:

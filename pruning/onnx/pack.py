@@ -11,11 +11,11 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 from pruning.errors import NotPacked
-from pruning.onnx.codecs import CODECS, eight
+from pruning.onnx.codecs import CODECS, ROUNDING, eight
 from pruning.onnx.codecs.choice import Choice, best, choose
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored, bits_of
-from pruning.onnx.compact import shorten, without_notes
+from pruning.onnx.compact import name_where_needed, shorten, without_notes
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.raised import in_brief, raised
 from pruning.onnx.unpack import MARK, unpack
@@ -87,7 +87,7 @@ def _choices(model: ModelProto, tensors: Sequence[Stored], biases: str) -> list[
     opset, rounded = opset_of(model), []
     if biases == "int8":
         names = _biases(model)
-        group = tuple(t for t in tensors if t.name in names and t.values.dtype == np.float32)
+        group = eight.fitting([t for t in tensors if t.name in names])
         pieces = Pieces(opset)
         if group and eight.emit(pieces, group) and pieces.size() < sum(best((t,), opset).bytes for t in group):
             rounded = [Choice("int8", group, pieces.size())]
@@ -111,7 +111,7 @@ def _assembled(model: ModelProto, choices: Sequence[Choice]) -> tuple[ModelProto
     for choice in choices:
         said = None
         if choice.codec:
-            said = (CODECS | {"int8": eight.emit})[choice.codec](pieces, choice.group)
+            said = (CODECS | ROUNDING)[choice.codec](pieces, choice.group)
         rows += _rows(choice, said)
     decoded = {t.name for c in choices if c.codec for t in c.group}
     result = ModelProto(ir_version=max(model.ir_version, OLDEST_IR), opset_import=model.opset_import)
@@ -175,13 +175,16 @@ def _largest_change(packed: ModelProto, tensors: Sequence[Stored]) -> tuple[bool
 
 def _compact(model: ModelProto) -> bytes:
     """With names and notes where they take little of the file."""
+    decoding = next((int(p.value) for p in model.metadata_props if p.key == MARK), 0)
     without_notes(model)
+    name_where_needed(model.graph.node[decoding:])
     named = model.SerializeToString()
     if len(named) > WORTH_LOOKING:
         return named
     short = ModelProto()
     short.CopyFrom(model)
     shorten(short)
+    name_where_needed(short.graph.node[decoding:])
     content = short.SerializeToString()
     return named if len(named) <= (1 + DEAR) * len(content) else content
 

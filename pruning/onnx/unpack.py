@@ -1,11 +1,11 @@
 """A packed file back to plain stored tensors."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnxruntime as ort
-from onnx import GraphProto, ModelProto, ValueInfoProto, numpy_helper, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper, shape_inference
 
 from pruning.errors import OutOfMemory, RejectedModel, first_line, is_out_of_memory
 from pruning.onnx.vet import STANDARD, graphs_of
@@ -40,6 +40,7 @@ def _decoder(model: ModelProto, number: int) -> ModelProto:
     if any(n.op_type not in OPERATORS or n.domain not in STANDARD for n in nodes):
         raise RejectedModel(f"the file is marked as packed and decodes with other operators than ours{AGAIN}")
     result = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    _check_products(nodes, {t.name for t in graph.initializer if len(t.dims) == 1})
     read = {name for node in nodes for name in node.input}
     made = {name for node in nodes for name in node.output}
     given = {i.name for i in graph.input}
@@ -54,6 +55,12 @@ def _decoder(model: ModelProto, number: int) -> ModelProto:
     if sum(math.prod(_dims(value)) for value in result.graph.output) > DECODED:
         raise RejectedModel(f"the file decodes to more than {DECODED:,} numbers; unpack it yourself and prune a part")
     return result
+
+
+def _check_products(nodes: Sequence[NodeProto], vectors: set[str]) -> None:
+    """Two large matrices could keep a machine busy for hours."""
+    if any(n.op_type == "MatMul" and set(n.input[1:]) - vectors for n in nodes):
+        raise RejectedModel(f"the file is marked as packed and multiplies by what is no stored vector{AGAIN}")
 
 
 def _shapes(decoder: ModelProto) -> list[ValueInfoProto]:

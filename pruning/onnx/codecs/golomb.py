@@ -11,7 +11,10 @@ from pruning.onnx.codecs import digits
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Places
 
-MODULI = (1, *digits.BASES)
+NODES = 150  # bytes, about, of those that unpack digits
+MODULI = {1: (), **{base: (base,) for base in digits.BASES}} | {
+    base * high: (base, high) for base, high in ((4, 2), (6, 2), (16, 2), (16, 4), (256, 2), (256, 4), (256, 16))
+}  # and the bases of its digits, least first
 
 
 def emit(pieces: Pieces, positions: np.ndarray) -> Places:
@@ -26,8 +29,16 @@ def emit(pieces: Pieces, positions: np.ndarray) -> Places:
     if modulus == 1:
         return Places(found, floats)
     scaled = pieces.node("Mul", found, pieces.scalar(modulus))
-    summed = pieces.node("CumSum", digits.emit(pieces, low, modulus, np.int64), pieces.scalar(0))
+    summed = pieces.node("CumSum", _low(pieces, low, *MODULI[modulus]), pieces.scalar(0))
     return Places(pieces.node("Sub", scaled, summed), floats)
+
+
+def _low(pieces: Pieces, low: np.ndarray, base: int, *above: int) -> str:
+    found = digits.emit(pieces, low % base, base, np.int64)
+    for high in above:
+        more = pieces.node("Mul", digits.emit(pieces, low // base, high, np.int64), pieces.scalar(base))
+        found = pieces.node("Add", found, more)
+    return found
 
 
 def encode(positions: np.ndarray, modulus: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,4 +53,4 @@ def encode(positions: np.ndarray, modulus: int) -> tuple[np.ndarray, np.ndarray]
 def _bytes(positions: np.ndarray, modulus: int) -> int:
     gaps = np.diff(positions) - 1
     ones = len(positions) + int(positions[0] // modulus) + int((gaps // modulus).sum())
-    return ones // 8 + (len(positions) // digits.PER_BYTE[modulus] + 100 if modulus > 1 else 0)
+    return ones // 8 + sum(len(positions) // digits.PER_BYTE[base] + NODES for base in MODULI[modulus])

@@ -10,25 +10,45 @@ from onnx import TensorProto
 from pruning.onnx.codecs import digits
 from pruning.onnx.codecs.pieces import Pieces
 
-MOST, LEAST_VALUES = 16, 256
-HALF = 2**23
-BITS, BIAS, LOWEST, HIGHEST = 23, 127, 24, 254  # from 24 on 2^(e - 150) is a normal number, and 255 is no number
+LEAST_VALUES = 256
+HALF, BITS, BIAS = 2**23, 23, 127
+LOWEST, HIGHEST = 24, 254  # of exponents: from 24 on 2^(e - 150) is a normal number, and 255 is none
+APART = 8  # bytes, about, of a value that is kept apart
+RARE = 0.05  # share of values that may be
 
 
 def emit(pieces: Pieces, values: np.ndarray) -> str | None:
-    """Nodes that give the values (n,); None where they are of another type, too few, or of too many magnitudes."""
+    """Nodes that give the values (n,), a few of rare exponents kept apart; None where this is not for them."""
     if values.dtype != np.float32 or len(values) < LEAST_VALUES:
         return None
     bits = values.view(np.uint32)
     exponent = (bits >> BITS) & 0xFF
-    kinds = np.unique(exponent)
-    if len(kinds) > MOST or kinds[0] < LOWEST or kinds[-1] > HIGHEST:
+    kinds, base = _kinds(np.bincount(exponent, minlength=256))
+    apart = np.flatnonzero(~np.isin(exponent, kinds))
+    if len(apart) > RARE * len(values):
         return None
-    mantissa = ((bits & (2**BITS - 1)) | 2**BITS).astype(np.int64) * np.where(bits >> 31, -1, 1)
+    mantissa = ((bits & (HALF - 1)) | HALF).astype(np.int64) * np.where(bits >> 31, -1, 1)
     shifted = mantissa - np.where(mantissa < 0, 1 - HALF, HALF)
-    codes = digits.emit(pieces, np.searchsorted(kinds, exponent), digits.base_for(max(len(kinds), 2)), np.int32)
+    index = digits.emit(pieces, np.searchsorted(kinds, exponent) % len(kinds), base, np.int32)
     powers = np.ldexp(np.float32(1), kinds.astype(np.int32) - BIAS - BITS).astype(np.float32)
-    return pieces.node("Mul", _whole(pieces, shifted), pieces.node("Gather", pieces.constant(powers), codes))
+    found = pieces.node("Mul", _whole(pieces, shifted), pieces.node("Gather", pieces.constant(powers), index))
+    if len(apart):
+        found = pieces.node("ScatterElements", found, pieces.whole(*apart.tolist()), pieces.constant(values[apart]))
+    return found
+
+
+def _kinds(times: np.ndarray) -> tuple[np.ndarray, int]:
+    """The exponents that get a digit, ascending, and the digits' base: the fewest bytes with the others apart."""
+    usable = np.zeros_like(times)
+    usable[LOWEST : HIGHEST + 1] = times[LOWEST : HIGHEST + 1]
+    order = np.argsort(-usable, kind="stable")
+    bytes_of = {
+        base: times.sum() / digits.PER_BYTE[base] + APART * (times.sum() - usable[order[:base]].sum())
+        for base in digits.BASES[:-1]
+    }
+    base = min(bytes_of, key=lambda b: bytes_of[b])
+    kinds = np.sort(order[:base])
+    return kinds[usable[kinds] > 0], base
 
 
 def _whole(pieces: Pieces, shifted: np.ndarray) -> str:
