@@ -65,3 +65,7 @@ class WrongDelivery(PruningError):
 
 class Cancelled(PruningError):
     """The job was cancelled."""
+
+
+class NotPacked(PruningError):
+    """The model cannot be packed: deliver it as it is."""

@@ -1,0 +1,195 @@
+"""A file that decodes itself: weights as small streams, and standard nodes that ONNX Runtime folds when it loads it.
+
+python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8]
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
+
+from pruning.errors import NotPacked
+from pruning.onnx.codecs import CODECS, ROUNDING, eight
+from pruning.onnx.codecs.choice import Choice, best, choose
+from pruning.onnx.codecs.pieces import Pieces
+from pruning.onnx.codecs.stored import Stored, bits_of
+from pruning.onnx.compact import name_where_needed, shorten, without_notes
+from pruning.onnx.convert import stored_tensors
+from pruning.onnx.raised import in_brief, raised
+from pruning.onnx.unpack import MARK, unpack
+from pruning.onnx.vet import graphs_of, opset_of
+
+TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT8)
+WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")
+OLDEST_IR = 4  # from which on initializers need not be inputs
+DEAR = 0.01  # share of the file that names may take
+TINY = 2**15  # bytes of a file in which those of a single node matter
+WORTH_LOOKING = 2**24  # bytes of a file; the names of a larger one never matter
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """How a tensor of the file is kept; codec: none where it stays as it is.
+
+    before, after: bytes; those of a stream for several tensors are shared by their non-zeros.
+    """
+
+    name: str
+    codec: str
+    elements: int
+    nonzeros: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed file; exact: every stored number is that of the input file, to the bit; else the largest change."""
+
+    content: bytes
+    tensors: tuple[PackedTensor, ...]
+    exact: bool
+    largest_change: float
+
+
+def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> Packed:
+    """The smallest file that these codecs give, decoded once and compared with the model.
+
+    Names of values and the exporter's notes stay where they take less than a hundredth of the file. Initializers that
+    are inputs of the graph too are constants afterwards.
+    Args: model: vetted; biases: int8 rounds the stored biases of layers to a byte times one step for all.
+    Raises: NotPacked: the model's opset cannot be raised to what decoding needs, or the decoded file is another.
+    """
+    model = raised(unpack(model))
+    packed = _packed(model, biases)
+    brief = in_brief(model) if len(packed.content) < TINY else None
+    return min(packed, _packed(brief, biases), key=lambda p: len(p.content)) if brief else packed
+
+
+def _packed(model: ModelProto, biases: str) -> Packed:
+    tensors = _stored(model)
+    choices = _choices(model, tensors, biases)
+    result, rows = _assembled(model, choices)
+    exact, change = _largest_change(result, tensors)
+    if not exact and biases == "float32":
+        raise NotPacked("the packed file does not decode to the weights of the model; please report this model")
+    return Packed(_compact(result), tuple(rows), exact, change)
+
+
+def _stored(model: ModelProto) -> list[Stored]:
+    """Initializers and Constant nodes, of inner graphs too, of types that codecs take."""
+    return [Stored(k, numpy_helper.to_array(t)) for k, t in stored_tensors(model).items() if t.data_type in TYPES]
+
+
+def _choices(model: ModelProto, tensors: Sequence[Stored], biases: str) -> list[Choice]:
+    opset, rounded = opset_of(model), []
+    if biases == "int8":
+        names = _biases(model)
+        group = eight.fitting([t for t in tensors if t.name in names])
+        pieces = Pieces(opset)
+        if group and eight.emit(pieces, group) and pieces.size() < sum(best((t,), opset).bytes for t in group):
+            rounded = [Choice("int8", group, pieces.size())]
+    names = {t.name for c in rounded for t in c.group}
+    return rounded + choose([t for t in tensors if t.name not in names], opset)
+
+
+def _biases(model: ModelProto) -> set[str]:
+    """Stored tensors that are only added: third inputs of layers."""
+    graphs = list(graphs_of(model.graph))
+    nodes = [n for graph in graphs for n in graph.node]
+    found = {n.input[2] for n in nodes if n.op_type in WITH_BIAS and len(n.input) > 2}
+    other = {name for n in nodes for i, name in enumerate(n.input) if n.op_type not in WITH_BIAS or i != 2}
+    return found - other
+
+
+def _assembled(model: ModelProto, choices: Sequence[Choice]) -> tuple[ModelProto, list[PackedTensor]]:
+    """The model with its decoder before its nodes, and with all its names; a row for each tensor."""
+    pieces = Pieces(opset_of(model), _names(model))
+    rows = []
+    for choice in choices:
+        said = None
+        if choice.codec:
+            said = (CODECS | ROUNDING)[choice.codec](pieces, choice.group)
+        rows += _rows(choice, said)
+    decoded = {t.name for c in choices if c.codec for t in c.group}
+    result = ModelProto(ir_version=max(model.ir_version, OLDEST_IR), opset_import=model.opset_import)
+    result.functions.extend(model.functions)
+    result.producer_name, result.producer_version = model.producer_name, model.producer_version
+    result.metadata_props.extend(model.metadata_props)
+    graph, initializers = result.graph, {t.name for t in model.graph.initializer}
+    graph.name = model.graph.name
+    graph.node.extend(pieces.nodes)
+    graph.node.extend(model.graph.node)
+    graph.initializer.extend(t for t in model.graph.initializer if t.name not in decoded)
+    for one in graphs_of(graph):
+        _remove(one, decoded)
+    graph.initializer.extend(pieces.tensors)
+    graph.input.extend(i for i in model.graph.input if i.name not in initializers)
+    graph.output.extend(model.graph.output)
+    if pieces.nodes:
+        result.metadata_props.add(key=MARK, value=str(len(pieces.nodes)))
+    return result, rows
+
+
+def _remove(graph: GraphProto, names: set[str]) -> None:
+    """What is stored under these names."""
+    for at in reversed(range(len(graph.initializer))):
+        if graph.initializer[at].name in names:
+            del graph.initializer[at]
+    for at in reversed(range(len(graph.node))):
+        if graph.node[at].op_type == "Constant" and graph.node[at].output[0] in names:
+            del graph.node[at]
+
+
+def _rows(choice: Choice, said: str | None) -> list[PackedTensor]:
+    rows = []
+    weight = sum(np.count_nonzero(t.values) + 1 for t in choice.group)
+    for t in choice.group:
+        kept = int(np.count_nonzero(t.values))
+        after = round(choice.bytes * (kept + 1) / weight)
+        rows.append(PackedTensor(t.name, said or "plain", t.values.size, kept, t.values.nbytes, after))
+    return rows
+
+
+def _names(model: ModelProto) -> set[str]:
+    graphs = list(graphs_of(model.graph))
+    ends = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output)}
+    return ends | {one.name for graph in graphs for one in (*graph.initializer, *graph.input, *graph.output)}
+
+
+def _largest_change(packed: ModelProto, tensors: Sequence[Stored]) -> tuple[bool, float]:
+    """Whether decoding gives every stored number to the bit, and the largest difference."""
+    decoded = {t.name: t for t in unpack(packed).graph.initializer}
+    exact, largest = True, 0.0
+    for before in (t for t in tensors if t.name in decoded):
+        after = numpy_helper.to_array(decoded[before.name])
+        if after.shape != before.values.shape or after.dtype != before.values.dtype:
+            return False, np.inf
+        if not np.array_equal(bits_of(after.reshape(-1)), bits_of(before.values.reshape(-1))):
+            difference = np.abs(after.astype(np.float64) - before.values.astype(np.float64))
+            exact, largest = False, max(largest, float(difference.max()))
+    return exact, largest
+
+
+def _compact(model: ModelProto) -> bytes:
+    """With names and notes where they take little of the file."""
+    decoding = next((int(p.value) for p in model.metadata_props if p.key == MARK), 0)
+    without_notes(model)
+    name_where_needed(model.graph.node[decoding:])
+    named = model.SerializeToString()
+    if len(named) > WORTH_LOOKING:
+        return named
+    short = ModelProto()
+    short.CopyFrom(model)
+    shorten(short)
+    name_where_needed(short.graph.node[decoding:])
+    content = short.SerializeToString()
+    return named if len(named) <= (1 + DEAR) * len(content) else content
+
+
+if __name__ == "__main__":
+    from pruning.onnx.packing import main
+
+    raise SystemExit(main())
