@@ -1,12 +1,14 @@
-"""Layers whose weights could be stored without what is zero in all filters, and the graph with others in their place."""
+"""Layers whose weights could be stored without what is zero in all filters, and graphs with others in their place."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
@@ -34,6 +36,11 @@ class Layer:
     def weight(self) -> str:
         """The weight tensor's name."""
         return self.node.input[1]
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_]:
+        """(in / groups, *kernel) of a convolution: columns that are not zero in all filters."""
+        return (self.W != 0).any(0)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Of the node; strings decoded."""
@@ -141,6 +148,9 @@ def uses(model: ModelProto) -> Counter[str]:
     graphs = list(graphs_of(model.graph))
     found = Counter(name for graph in graphs for node in graph.node for name in node.input if name)
     found.update(port.name for graph in graphs for port in graph.output)
+    for node in reversed(model.graph.node):  # pruning.onnx.unshare leaves aliases behind that nothing reads
+        if node.op_type == "Identity" and not found[node.output[0]]:
+            found[node.input[0]] -= 1
     return found
 
 

@@ -1,7 +1,7 @@
 """Which of several exact forms of a net ONNX Runtime runs fastest: found by running them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
@@ -11,14 +11,15 @@ from pruning.measure import Feeds, session
 from pruning.onnx.columns import Layer, Rewrite, layers, rewritten
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.gather import FORMS
-from pruning.onnx.race import Clock, Race, agrees, rounds, speedups
+from pruning.onnx.race import Clock, Race, rounds, speedups
 from pruning.onnx.upstream import move_gathers
 
 PLAIN = "as it was"
 MARGIN = 1.05  # by which a form must be faster than the layer alone was
 PREFERENCE = 1.1  # by which a form must be faster than those before it in FORMS
 GAINS = (MARGIN, 1.5, 2.5)  # nets are tried with all layers that gain as much
-ALONE = 0.4  # of the time, for single layers
+ALONE, EACH = 0.5, 0.25  # of the time that is left: for single layers, and for a whole net
+LEAST = 3  # runs of a layer
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class Winner:
 
     def choice(self, taken: bool) -> Choice:
         """Args: taken: whether the net has it."""
-        return Choice(self.layer, self.form if taken else PLAIN, self.dense_ms, self.best_ms if taken else self.dense_ms)
+        return Choice(
+            self.layer, self.form if taken else PLAIN, self.dense_ms, self.best_ms if taken else self.dense_ms
+        )
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A whole net. taken: the layers that have another form."""
+    """A whole net. taken: the layers that have another form in it."""
 
     model: ModelProto
     winners: Sequence[Winner]
@@ -79,44 +82,51 @@ def fastest(models: Sequence[ModelProto], x: Feeds, seconds: float = 10.0) -> Fa
     Raises: RejectedModel: ONNX Runtime does not run the plain net.
     """
     clock, race = Clock(seconds), Race(models[0], x)
-    found = [winners(model, race.feed, clock.left() * ALONE / len(models)) for model in models]
-    best = Candidate(models[0], found[0])
-    candidates = list(_candidates(models, found))
-    for i, candidate in enumerate(candidates):
-        if clock.left() and race.challenge(candidate.model, clock.left() / (len(candidates) - i + 1)):
+    found = [
+        winners(model, race.feed, clock.left() * ALONE / (len(models) - i), clock) for i, model in enumerate(models)
+    ]
+    plain = best = Candidate(models[0], found[0])
+    for candidate in _candidates(models, found):
+        if clock.left() and race.challenge(candidate.model, clock.left() * EACH):
             best = candidate
     before, after = race.result(clock.left())
-    if race.best is race.plain:
-        best = Candidate(models[0], found[0])
+    best = plain if race.best is race.plain else best
     return Fastest(best.model, best.choices(), before, after)
 
 
-def winners(model: ModelProto, feed: Feeds, seconds: float) -> list[Winner]:
-    """Of layers that have other forms, the fastest one by itself, on what the layer reads in this net."""
-    forms = {layer.weight: (layer, _rewrites(layer)) for layer in layers(model)}
-    forms = {weight: (layer, rewrites) for weight, (layer, rewrites) in forms.items() if rewrites}
-    clock, read = Clock(seconds), _read(model, [layer.node.input[0] for layer, _ in forms.values()], feed)
-    found = []
-    for i, (layer, rewrites) in enumerate(forms.values()):
-        if clock.left() and layer.node.input[0] in read:
-            share = clock.left() / (len(forms) - i)
-            found.append(_winner(model, layer, rewrites, read[layer.node.input[0]], share))
-    return [w for w in found if w is not None]
+def winners(model: ModelProto, feed: Feeds, seconds: float, clock: Clock) -> list[Winner]:
+    """Of layers that have other forms, the fastest one by itself, on what the layer reads in this net.
+
+    Args: seconds: for all of them; clock: layers are left out when its time is over.
+    """
+    forms = [(layer, rewrites) for layer in layers(model) if (rewrites := _rewrites(layer))]
+    read, found = _read(model, [layer.node.input[0] for layer, _ in forms], feed), list[Winner]()
+    for layer, rewrites in forms:
+        x = read.get(layer.node.input[0])
+        if clock.left() and x is not None:
+            winner = _winner(model, layer, rewrites, x, seconds / len(forms))
+            found += [] if winner is None else [winner]
+    return found
 
 
 def _candidates(models: Sequence[ModelProto], found: Sequence[Sequence[Winner]]) -> Iterator[Candidate]:
     """Other nets than the first, the most promising ones first."""
+    seen = {(0, frozenset[str]())}
     for gain in GAINS:
         for i, (model, own) in enumerate(zip(models, found, strict=True)):
-            chosen = {w.layer: w.rewrite for w in own if w.gain >= gain}
-            if chosen and (gain == MARGIN or len(chosen) < sum(w.gain >= MARGIN for w in own)):
-                net = rewritten(model, chosen)
-                yield Candidate(net, own, frozenset(chosen))
-                moved = move_gathers(net)
-                if len(moved.graph.node) != len(net.graph.node):
-                    yield Candidate(moved, own, frozenset(chosen))
-            if i and gain == MARGIN:
-                yield Candidate(model, own)
+            for taken in (frozenset(w.layer for w in own if w.gain >= gain), frozenset[str]()):
+                if (i, taken) not in seen:
+                    seen.add((i, taken))
+                    yield from _nets(Candidate(model, own, taken))
+
+
+def _nets(candidate: Candidate) -> Iterator[Candidate]:
+    """With the forms that it takes, and where that can be, with their Gathers moved."""
+    net = rewritten(candidate.model, {w.layer: w.rewrite for w in candidate.winners if w.layer in candidate.taken})
+    yield replace(candidate, model=net)
+    moved = move_gathers(net)
+    if moved != net:
+        yield replace(candidate, model=moved)
 
 
 def _rewrites(layer: Layer) -> Mapping[str, Rewrite]:
@@ -142,7 +152,7 @@ def _winner(
     model: ModelProto, layer: Layer, rewrites: Mapping[str, Rewrite], x: np.ndarray, seconds: float
 ) -> Winner | None:
     """None where the layer cannot be run by itself, or in no other form."""
-    net, feed = _alone(model, layer, x), {layer.node.input[0]: x}
+    clock, net, feed = Clock(seconds), _alone(model, layer, x), {layer.node.input[0]: x}
     if net is None:
         return None
     try:
@@ -156,7 +166,7 @@ def _winner(
             names.append(form)
         except RejectedModel:  # a form that this version of the runtime does not know
             continue
-    taken = rounds([lambda s=s: s.run(None, feed) for s in sessions], seconds)
+    taken = rounds([lambda s=s: s.run(None, feed) for s in sessions], clock.left(), LEAST)
     gains, ms = speedups(taken), np.median(taken, axis=0)
     if len(names) == 1:
         return None

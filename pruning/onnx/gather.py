@@ -4,7 +4,7 @@ A column of a convolution's weight (out, in, *kernel) is one position (in, *kern
 layer's weight is one input.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def shifted(layer: Layer) -> Rewrite | None:
     small = narrow(layer)
     groups, (out, inputs), kernel = small.attribute("group", 1), small.W.shape[:2], small.W.shape[2:]
     by_group = small.W.reshape(groups, out // groups, -1)
-    live = [np.flatnonzero((rows != 0).any(0)) for rows in by_group]
+    live = [np.flatnonzero((rows != 0).any(0)) for rows in by_group] if groups > 1 else [np.flatnonzero(small.live)]
     most, step = max(map(len, live)), BLOCK if taps(small.W) > 1 else ALIGNED
     count = -(-most // step) * step
     if not most or count >= by_group.shape[2]:
@@ -57,11 +57,10 @@ def _moved(draft: Draft, x: str, places: np.ndarray) -> str:
 
 
 def windows(layer: Layer) -> Rewrite | None:
-    """For each place of the kernel its living channels, moved there by padding and cutting; a 1x1 convolution of all."""
+    """For each place of the kernel its living channels, padded and cut as it sees them; a 1x1 convolution of all."""
     small = narrow(layer)
     window = Window.of(small) if layer.node.op_type == "Conv" and layer.attribute("group", 1) == 1 else None
-    columns = small.W.reshape(*small.W.shape[:2], -1)
-    live = (columns != 0).any(0)
+    columns, live = small.W.reshape(*small.W.shape[:2], -1), small.live.reshape(len(small.live), -1)
     if window is None or live.all() or not live.any():
         return None
     if layer.opset < SLICE_HAS_STEPS and any(s != 1 for s in window.strides):
@@ -79,7 +78,7 @@ def windows(layer: Layer) -> Rewrite | None:
     return draft.ended(x, W.reshape(*W.shape, *one), kernel_shape=one, **plain)
 
 
-def _cut(draft: Draft, x: str, window: Window, place: tuple[np.ndarray, ...]) -> str:
+def _cut(draft: Draft, x: str, window: Window, place: Sequence[np.intp]) -> str:
     """What one place of the kernel sees: negative numbers of a padding cut."""
     rank = len(window.kernel)
     before = [b - p * d for b, p, d in zip(window.begins, place, window.dilations, strict=True)]
@@ -93,7 +92,11 @@ def _cut(draft: Draft, x: str, window: Window, place: tuple[np.ndarray, ...]) ->
             x = draft.node("Pad", [x, draft.tensor(pads)])
     if all(s == 1 for s in window.strides):
         return x
-    starts, ends, axes = np.zeros(rank, np.int64), np.full(rank, np.iinfo(np.int32).max, np.int64), np.arange(2, 2 + rank)
+    starts, ends, axes = (
+        np.zeros(rank, np.int64),
+        np.full(rank, np.iinfo(np.int32).max, np.int64),
+        np.arange(2, 2 + rank),
+    )
     return draft.node("Slice", [x, *map(draft.tensor, (starts, ends, axes, np.array(window.strides, np.int64)))])
 
 

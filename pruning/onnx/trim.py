@@ -42,15 +42,15 @@ def narrow(layer: Layer) -> Layer:
     What goes from a kernel goes from the padding: the first window begins that much later. A convolution cannot begin
     inside its input, so that rows stay where there is no padding.
     """
-    window = Window.of(layer) if layer.node.op_type == "Conv" and layer.W.any() else None
+    window = Window.of(layer) if layer.node.op_type == "Conv" and layer.live.any() else None
     if window is None:
         return layer
     W, begins, ends = layer.W, list(window.begins), list(window.ends)
     for i, d in enumerate(window.dilations):
-        live = np.flatnonzero(np.moveaxis(layer.W != 0, 2 + i, 0).reshape(layer.W.shape[2 + i], -1).any(1))
+        live = np.flatnonzero(np.moveaxis(layer.live, 1 + i, 0).reshape(W.shape[2 + i], -1).any(1))
         first, last = min(int(live[0]), begins[i] // d), min(W.shape[2 + i] - 1 - int(live[-1]), ends[i] // d)
         begins[i], ends[i] = begins[i] - first * d, ends[i] - last * d
-        W = np.take(W, range(first, W.shape[2 + i] - last), 2 + i)
+        W = W[(slice(None),) * (2 + i) + (slice(first, W.shape[2 + i] - last),)]
     if W.shape == layer.W.shape:
         return layer
     return narrowed(layer, W, kernel_shape=W.shape[2:], pads=[*begins, *ends], auto_pad=None)

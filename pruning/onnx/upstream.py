@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from pruning.onnx.columns import add, names, uses
+from pruning.onnx.columns import names, uses
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.vet import STANDARD
 
-EACH_ALONE = set(  # from each channel of its first input one of its output, and reads nothing else
-    "Abs AveragePool Celu Clip Elu Erf Exp Gelu HardSigmoid HardSwish Identity LeakyRelu LpPool MaxPool Mish Neg Relu Selu"
-    " Sigmoid Softplus Softsign Sqrt Tanh ThresholdedRelu".split()
-)
+# from each channel of its first input one of its output, and nothing else is read
+EACH_ALONE = {"Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu"}
+EACH_ALONE |= {"Mish", "Neg", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu"}
+EACH_ALONE |= {"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "MaxPool"}
+MOST = 1.25  # times as many filters as before: more cost more than the Gather does
 
 
 def move_gathers(model: ModelProto) -> ModelProto:
@@ -20,25 +20,30 @@ def move_gathers(model: ModelProto) -> ModelProto:
 
     Between the two may stand what works channel by channel and has no other reader. The stored weight stays as it is:
     a Gather of its filters stands before it, which ONNX Runtime computes as it loads the file. A channel that is
-    picked twice is computed twice, so that this need not be faster.
+    picked twice is computed twice; where that would make many more of them, nothing changes.
     """
     result = ModelProto()
     result.CopyFrom(model)
     graph, stored, count, taken = result.graph, stored_tensors(result), uses(result), names(result)
     made = {name: node for node in graph.node for name in node.output}
-    gone, before = dict[str, str](), dict[str, list[NodeProto]]()
-    changed: set[str] = set()
+    nodes, added, changed = list(graph.node), dict[str, list[NodeProto]](), set[str]()
     for node in graph.node:
-        if not _picks_channels(node, stored):
+        path = _up(node.input[0], made, count) if _picks_channels(node, stored) else []
+        if not path or not _may_double(path[-1], stored[node.input[1]].dims[0], stored, count):
             continue
-        path = _up(node.input[0], made, count)
-        conv = path[-1] if path else None
-        if conv is None or not _can_double(conv, stored, count) or conv.output[0] in before:
-            continue
-        before[conv.output[0]] = _doubled(conv, node.input[1], taken)
-        gone[node.output[0]] = node.input[0]
+        picks = _doubled(path[-1], node.input[1], taken)
+        added[path[-1].input[1]] = picks
         changed |= {n.output[0] for n in path}
-    return _without(result, gone, before, changed)
+        path[0].output[0], made[node.output[0]] = node.output[0], path[0]
+        nodes.remove(node)
+    last = len(graph.node)
+    for node in nodes:
+        graph.node.extend([*(added.get(node.input[1], []) if len(node.input) > 1 else []), node])
+    del graph.node[:last]
+    described = [value for value in graph.value_info if value.name not in changed]
+    del graph.value_info[:]
+    graph.value_info.extend(described)
+    return result
 
 
 def _picks_channels(node: NodeProto, stored: Mapping[str, TensorProto]) -> bool:
@@ -63,10 +68,11 @@ def _up(name: str, made: Mapping[str, NodeProto], count: Mapping[str, int]) -> l
     return []
 
 
-def _can_double(conv: NodeProto, stored: Mapping[str, TensorProto], count: Mapping[str, int]) -> bool:
+def _may_double(conv: NodeProto, picks: int, stored: Mapping[str, TensorProto], count: Mapping[str, int]) -> bool:
     """Its filters can be picked one by one: it has no groups, and its tensors are stored, and its own."""
     groups = next((a.i for a in conv.attribute if a.name == "group"), 1)
-    return groups == 1 and all(name in stored and count[name] == 1 for name in conv.input[1:] if name)
+    own = all(name in stored and count[name] == 1 for name in conv.input[1:] if name)
+    return groups == 1 and own and picks <= MOST * stored[conv.input[1]].dims[0]
 
 
 def _doubled(conv: NodeProto, indices: str, taken: set[str]) -> list[NodeProto]:
@@ -81,22 +87,3 @@ def _doubled(conv: NodeProto, indices: str, taken: set[str]) -> list[NodeProto]:
             added.append(helper.make_node("Gather", [name, indices], [output], output, axis=0))
             conv.input[i] = output
     return added
-
-
-def _without(
-    model: ModelProto, gone: Mapping[str, str], before: Mapping[str, list[NodeProto]], changed: set[str]
-) -> ModelProto:
-    nodes = []
-    for node in model.graph.node:
-        if node.output[0] in gone:
-            continue
-        for i, name in enumerate(node.input):
-            node.input[i] = gone.get(name, name)
-        nodes += [*before.get(node.output[0], []), node]
-    last = len(model.graph.node)
-    model.graph.node.extend(nodes)
-    del model.graph.node[:last]
-    described = [value for value in model.graph.value_info if value.name not in changed and value.name not in gone]
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(described)
-    return model
