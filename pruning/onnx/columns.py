@@ -1,0 +1,179 @@
+"""Layers whose weights could be stored without what is zero in all filters, and graphs with others in their place."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from pruning.onnx.convert import stored_tensors
+from pruning.onnx.normalise import OLDEST_CONVERTED
+from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+
+OPERATORS = {"Conv", "Gemm", "MatMul"}
+TYPES = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}
+INITIALIZERS_ARE_INPUTS = 4  # before this IR version
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node of the graph and its stored weight, which nothing else reads.
+
+    W: as it is stored; stem: what names of new values begin with; no name of the graph does.
+    """
+
+    node: NodeProto
+    W: np.ndarray
+    opset: int
+    stem: str
+
+    @property
+    def weight(self) -> str:
+        """The weight tensor's name."""
+        return self.node.input[1]
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_]:
+        """(in / groups, *kernel) of a convolution: columns that are not zero in all filters."""
+        return (self.W != 0).any(0)
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """Of the node; strings decoded."""
+        value = next((helper.get_attribute_value(a) for a in self.node.attribute if a.name == name), default)
+        return value.decode() if isinstance(value, bytes) else value
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """What computes a layer's output in the place of its node: nodes in their order, and the tensors they read.
+
+    W: the layer's weight from now on, without columns that are zero; it keeps its name.
+    """
+
+    nodes: Sequence[NodeProto]
+    W: np.ndarray
+    tensors: Sequence[TensorProto] = ()
+
+
+@dataclass
+class Draft:
+    """A rewrite in the making."""
+
+    layer: Layer
+    nodes: list[NodeProto] = field(default_factory=list)
+    tensors: list[TensorProto] = field(default_factory=list)
+
+    def tensor(self, values: np.ndarray) -> str:
+        """The name of a new stored tensor."""
+        name = f"{self.layer.stem}.{len(self.nodes)}.{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
+
+    def node(self, op: str, inputs: Iterable[str], **attributes: Any) -> str:
+        """The name of what a new node gives."""
+        name = f"{self.layer.stem}.{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [name], name, **attributes))
+        return name
+
+    def gather(self, x: str, indices: np.ndarray, axis: int) -> str:
+        """The indices of x along an axis."""
+        return self.node("Gather", [x, self.tensor(indices.astype(np.int32))], axis=axis)
+
+    def ended(self, x: str, W: np.ndarray, **attributes: Any) -> Rewrite:
+        """By the layer's own node, which reads x with this weight; attributes that are None are dropped."""
+        last = NodeProto()
+        last.CopyFrom(self.layer.node)
+        last.input[0] = x
+        stays = [a for a in last.attribute if a.name not in attributes]
+        del last.attribute[:]
+        last.attribute.extend(stays)
+        last.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items() if v is not None)
+        return Rewrite([*self.nodes, last], W, self.tensors)
+
+
+def layers(model: ModelProto) -> list[Layer]:
+    """Those of the graph whose weight has zeros and is read by nothing else, in the graph's order."""
+    if opset_of(model) < OLDEST_CONVERTED:
+        return []
+    stored, taken = stored_tensors(model), names(model)
+    own = {name for name, times in uses(model).items() if times == 1 and name in stored}
+    found = []
+    for node in model.graph.node:
+        if node.op_type in OPERATORS and node.domain in STANDARD and len(node.input) > 1 and node.input[1] in own:
+            tensor = stored[node.input[1]]
+            W = numpy_helper.to_array(tensor) if tensor.data_type in TYPES else np.ones(1)
+            if W.ndim >= 2 and not W.all():
+                found.append(Layer(node, W, opset_of(model), _stem(node.output[0], taken)))
+    return found
+
+
+def rewritten(model: ModelProto, changes: Mapping[str, Rewrite]) -> ModelProto:
+    """A copy of the model with other nodes for some layers. Args: changes: by weight."""
+    result = ModelProto()
+    result.CopyFrom(model)
+    graph, stored, last = result.graph, stored_tensors(result), len(result.graph.node)
+    nodes = []
+    for node in graph.node:
+        change = changes.get(node.input[1]) if node.op_type in OPERATORS and len(node.input) > 1 else None
+        nodes += [node] if change is None else change.nodes
+    for name, change in changes.items():
+        add(result, change.tensors)
+        put(result, stored[name], change.W)
+    graph.node.extend(nodes)
+    del graph.node[:last]
+    return result
+
+
+def add(model: ModelProto, tensors: Sequence[TensorProto]) -> None:
+    """New stored tensors."""
+    model.graph.initializer.extend(tensors)
+    if model.ir_version < INITIALIZERS_ARE_INPUTS:
+        model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors)
+
+
+def put(model: ModelProto, tensor: TensorProto, values: np.ndarray) -> None:
+    """Other values, of another shape, for a stored tensor, under its name."""
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
+    for port in (p for p in (*model.graph.input, *model.graph.value_info) if p.name == tensor.name):
+        port.CopyFrom(helper.make_tensor_value_info(tensor.name, tensor.data_type, values.shape))
+
+
+def uses(model: ModelProto) -> Counter[str]:
+    """How often each value is read, by nodes and as an output."""
+    graphs = list(graphs_of(model.graph))
+    found = Counter(name for graph in graphs for node in graph.node for name in node.input if name)
+    found.update(port.name for graph in graphs for port in graph.output)
+    for node in reversed(model.graph.node):  # pruning.onnx.unshare leaves aliases behind that nothing reads
+        if node.op_type == "Identity" and not found[node.output[0]]:
+            found[node.input[0]] -= 1
+    return found
+
+
+def names(model: ModelProto) -> set[str]:
+    """Of all values, nodes and stored tensors."""
+    graphs = list(graphs_of(model.graph))
+    found = {name for graph in graphs for node in graph.node for name in (node.name, *node.input, *node.output)}
+    return found | {one.name for graph in graphs for one in (*graph.initializer, *graph.input)}
+
+
+def narrowed(layer: Layer, W: np.ndarray, **attributes: Any) -> Layer:
+    """The same layer with another kernel."""
+    change = Draft(layer).ended(layer.node.input[0], W, **attributes)
+    return replace(layer, node=change.nodes[0], W=W)
+
+
+def taps(W: np.ndarray) -> int:
+    """Positions of a convolution's kernel."""
+    return math.prod(W.shape[2:])
+
+
+def _stem(output: str, taken: set[str]) -> str:
+    stem = f"{output}.live"
+    while any(name.startswith(stem) for name in taken):
+        stem += "_"
+    return stem
