@@ -11,10 +11,16 @@ Found = tuple[Channels, ...]
 
 def label(model: ModelProto) -> Labels:
     """Labels of every value of the graph that has them; the model is as it came, or with its functions inlined."""
+    return trace(model).found
+
+
+def trace(model: ModelProto) -> Tracer:
+    """All that was found out on the way through the graph; label has the model's form."""
     tracer = Tracer(model)
     for node in model.graph.node:
         tracer.follow(node, RULES)
-    return tracer.finish()
+    tracer.finish()
+    return tracer
 
 
 def _same(t: Tracer, node: NodeProto) -> Found:

@@ -287,7 +287,7 @@ class Tracer:
             nodes = (node, *(n for graph in inner for n in graph.node))
             self.stop([*(name for n in nodes for name in n.input), *(p.name for graph in inner for p in graph.output)])
 
-    def finish(self) -> Labels:
+    def finish(self) -> None:
         """What leaves the graph stays, and so does what is counted at run time."""
         self.stop(port.name for port in self.model.graph.output)
         nodes = self.model.graph.node
@@ -297,7 +297,6 @@ class Tracer:
         for shape, name in counted.items():
             if harmless[shape] != self.uses[shape]:
                 self.freeze(self.found.values[name].labels)
-        return self.found
 
     def _leaves_channels(self, picked: str) -> bool:
         return picked in self.constants and not (self.constants[picked] == CHANNELS).any()

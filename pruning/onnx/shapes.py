@@ -45,7 +45,7 @@ def shapes_of(model: ModelProto) -> dict[str, Shape]:
 def folded(model: ModelProto, node: NodeProto, known: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
     """What a node gives that reads small known tensors alone; symbols are moved but never computed with."""
     if node.op_type == "Constant" and node.attribute[0].name in ("value_int", "value_ints", "value_float"):
-        return _evaluated(model, node, {})
+        return evaluated(model, node, {})
     inputs = {name: known.get(name) for name in node.input if name}
     tensors = {name: values for name, values in inputs.items() if values is not None and values.size <= LARGEST}
     if node.op_type not in MOVES | COMPUTES or not inputs or tensors.keys() != inputs.keys():
@@ -54,10 +54,11 @@ def folded(model: ModelProto, node: NodeProto, known: Mapping[str, np.ndarray]) 
         return None
     if node.op_type == "ConstantOfShape" and math.prod(tensors[node.input[0]].tolist()) > LARGEST:
         return None
-    return _evaluated(model, node, tensors)
+    return evaluated(model, node, tensors)
 
 
-def _evaluated(model: ModelProto, node: NodeProto, tensors: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
+def evaluated(model: ModelProto, node: NodeProto, tensors: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
+    """What a node gives for these inputs, in their types; None where the reference does not know its form."""
     ports = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(t.dtype), t.shape)
         for name, t in tensors.items()

@@ -21,7 +21,7 @@ def readers(model: ModelProto) -> dict[str, dict[str, int]]:
     classes, products = labels.classes(), _products(labels)
     stays = set(classes[labels.mask(labels.frozen)].tolist())
     made = Counter(classes[np.concatenate([p.outputs for p in products])].tolist()) if products else Counter()
-    zero = zeros(labels, _matrices(model, labels), cleared=True)
+    zero = zeros(labels, matrices_of(model, labels), cleared=True)
     lit = set(classes[np.concatenate([p.inputs[~zero[p.inputs]] for p in products])].tolist()) if products else set()
     single = {c for c, times in made.items() if times == 1} - stays - lit
     fed = {p.weight: np.unique(classes[p.inputs], return_counts=True) for p in products}
@@ -65,7 +65,7 @@ def shrink(model: ModelProto) -> ModelProto:
     Names stay. Of every layer at least one filter stays, and so does what an operator without a rule reads.
     """
     labels = label(model)
-    matrices = _matrices(model, labels)
+    matrices = matrices_of(model, labels)
     zero = zeros(labels, matrices)
     kept = _kept(labels, zero | ~reads(labels, matrices, zero))
     result = ModelProto()
@@ -143,7 +143,7 @@ def _cut(model: ModelProto, labels: Labels, kept: Mask) -> set[str]:
         if not kept[counted].all():
             changed.setdefault(name, numpy_helper.to_array(tensors[name]).copy())[place] = kept[counted].sum()
     for name, values in changed.items():
-        _replace(tensors[name], values)
+        replace_values(tensors[name], values)
     for port in model.graph.input:  # before IR version 4 initializers had to be inputs too
         if port.name in changed:
             for dim, n in zip(port.type.tensor_type.shape.dim, changed[port.name].shape, strict=True):
@@ -151,7 +151,8 @@ def _cut(model: ModelProto, labels: Labels, kept: Mask) -> set[str]:
     return set(changed)
 
 
-def _replace(tensor: TensorProto, values: np.ndarray) -> None:
+def replace_values(tensor: TensorProto, values: np.ndarray) -> None:
+    """All but the name, type and description."""
     new = numpy_helper.from_array(np.ascontiguousarray(values), tensor.name)
     new.data_type, new.doc_string = tensor.data_type, tensor.doc_string
     tensor.CopyFrom(new)
@@ -166,6 +167,7 @@ def _weights(model: ModelProto, labels: Labels) -> dict[str, np.ndarray]:
     return {p.weight: numpy_helper.to_array(stored[p.weight]) for p in _products(labels)}
 
 
-def _matrices(model: ModelProto, labels: Labels) -> dict[str, Mask]:
+def matrices_of(model: ModelProto, labels: Labels) -> dict[str, Mask]:
+    """By weight tensor of a layer: (groups, out / groups, in / groups), where it is not zero."""
     weights = _weights(model, labels)
     return {p.weight: p.matrix(weights[p.weight]) for p in _products(labels)}
