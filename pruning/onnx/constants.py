@@ -11,7 +11,7 @@ from pruning.onnx.channels import trace
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.fold import names_of
 from pruning.onnx.labels import Ids, Labels, Mask, Product, Tracer
-from pruning.onnx.shrink import matrices_of, reads, replace_values, zeros
+from pruning.onnx.shrink import add_tensor, matrices_of, reads, replace_values, set_input, zeros
 from pruning.onnx.uniform import Numbers, is_even, uniform, weighed
 
 SMALLEST_CARRIER = 1e-3  # of the largest constant that a layer reads: weights on it grow by as much
@@ -30,7 +30,7 @@ def move_constants(model: ModelProto, padded: bool = True) -> ModelProto:
     live = matrices_of(model, labels)
     zero = zeros(labels, live)
     numbers = uniform(tracer, zero, live)
-    readers = list(_readers(tracer, numbers, live))
+    readers = list(_readers(tracer, numbers, live, zero))
     result = ModelProto()
     result.CopyFrom(model)
     if not readers:
@@ -41,7 +41,7 @@ def move_constants(model: ModelProto, padded: bool = True) -> ModelProto:
     for reader in readers:
         if reader.even:
             _move(writer, reader, stays)
-        elif padded:
+        else:
             _gather(writer, reader, stays, carriers)
     writer.insert()
     return result
@@ -49,20 +49,21 @@ def move_constants(model: ModelProto, padded: bool = True) -> ModelProto:
 
 @dataclass(frozen=True)
 class Reader:
-    """A layer that reads constants. numbers: (in,), of those it reads and they are not zero; classes: (in,).
+    """A layer that reads constants.
 
-    even: its padding is no matter; reads: (in,) with a weight that is not zero.
+    numbers, classes: (in,); gone: (in,), constants that it reads, but for those that shrink finds by itself;
+    even: what is padded around does not matter to it.
     """
 
     node: str
     step: Product
     numbers: Numbers
     classes: Ids
-    reads: Mask
+    gone: Mask
     even: bool
 
 
-def _readers(tracer: Tracer, numbers: Mapping[str, Numbers], live: Mapping[str, Mask]) -> Iterator[Reader]:
+def _readers(tracer: Tracer, numbers: Mapping[str, Numbers], live: Mapping[str, Mask], zero: Mask) -> Iterator[Reader]:
     steps = {step.weight: step for step in tracer.found.steps if isinstance(step, Product)}
     classes = tracer.found.classes()
     for node in tracer.model.graph.node:
@@ -70,10 +71,10 @@ def _readers(tracer: Tracer, numbers: Mapping[str, Numbers], live: Mapping[str, 
         if step is None or node.input[0] not in numbers:
             continue
         x = numbers[node.input[0]]
-        read = live[step.weight].any(1).reshape(-1)
-        if (read & np.isfinite(x) & (x != 0)).any():
+        gone = live[step.weight].any(1).reshape(-1) & np.isfinite(x) & ~zero[step.inputs]
+        if gone.any():
             even = is_even(node, len(tracer.stored[step.weight].dims))
-            yield Reader(node.output[0], step, x, classes[step.inputs], read, even)
+            yield Reader(node.output[0], step, x, classes[step.inputs], gone, even)
 
 
 def _stays(labels: Labels, numbers: Mapping[str, Numbers], dead: Mask) -> Mask:
@@ -104,47 +105,52 @@ def _suits(x: Numbers) -> Mask:
 def _move(writer: "_Writer", reader: Reader, stays: Mask) -> None:
     """Into the bias; a new one only where a unit goes for it."""
     W = writer.weight(reader.step)
-    gone = reader.reads & np.isfinite(reader.numbers) & (reader.numbers != 0)
-    if not writer.has_bias(reader.node) and stays[reader.classes[gone]].all():
-        return
-    alpha = writer.attribute(reader.node, "alpha", 1.0)
-    share = alpha * weighed(reader.step, W, np.where(gone, reader.numbers, 0.0)).sum(-1).reshape(-1)
-    if writer.add_to_bias(reader.node, share, W.dtype):
+    lit = reader.gone & (reader.numbers != 0)
+    done = not lit.any()
+    if not done and (writer.has_bias(reader.node) or not stays[reader.classes[lit]].all()):
+        alpha = writer.attribute(reader.node, "alpha", 1.0)
+        share = alpha * weighed(reader.step, W, np.where(lit, reader.numbers, 0.0)).sum(-1).reshape(-1)
+        done = writer.add_to_bias(reader.node, share, W.dtype)
+    gone = reader.gone if done else reader.gone & ~lit
+    if gone.any():
         writer.set_weight(reader.step, np.where(_on(reader.step, gone, W), W.dtype.type(0), W))
 
 
 def _gather(writer: "_Writer", reader: Reader, stays: Mask, carriers: Mapping[int, int]) -> None:
     """On one of the constants of each group: the ratio of two is the same everywhere."""
-    step, n = reader.step, len(reader.step.inputs) // reader.step.groups
-    W = writer.weight(step)
-    ratio = np.zeros(len(step.inputs))
-    chosen = []
-    for places in np.arange(step.groups * n).reshape(step.groups, n):
+    step, W = reader.step, writer.weight(reader.step)
+    ratio, chosen = np.zeros(len(step.inputs)), []
+    for places in np.arange(len(step.inputs)).reshape(step.groups, -1):
         x, classes = reader.numbers[places], reader.classes[places]
-        gone = reader.reads[places] & np.isfinite(x) & (x != 0) & ~stays[classes]
-        suiting = np.flatnonzero(_suits(x))
+        gone = reader.gone[places] & (x != 0) & ~stays[classes]
+        suiting = np.flatnonzero(_suits(x) & np.array([int(c) in carriers for c in classes], dtype=bool))
         if not suiting.size:
             continue
-        carrier = max(suiting.tolist(), key=lambda i: (carriers.get(int(classes[i]), 0), -classes[i], -i))
+        carrier = max(suiting.tolist(), key=lambda i: (carriers[int(classes[i])], -classes[i], -i))
         gone[carrier] = False
         if gone.any():
             ratio[places[gone]] = x[gone] / x[carrier]
             chosen.append(int(places[carrier]))
-    if chosen:
-        _write_gathered(writer, step, W, ratio, chosen)
+    gathered = _gathered(step, W, ratio, chosen)
+    gone = (reader.gone & (reader.numbers == 0)) | ((ratio != 0) & (gathered is not None))
+    W = W if gathered is None else gathered
+    if gone.any():
+        writer.set_weight(step, np.where(_on(step, gone, W), W.dtype.type(0), W))
 
 
-def _write_gathered(writer: "_Writer", step: Product, W: np.ndarray, ratio: Numbers, chosen: list[int]) -> None:
-    added = weighed(step, W, ratio)  # (groups, out / groups, positions)
-    result = np.where(_on(step, ratio != 0, W), W.dtype.type(0), W)
+def _gathered(step: Product, W: np.ndarray, ratio: Numbers, chosen: list[int]) -> np.ndarray | None:
+    """With the weights on some inputs, times a ratio, added to those on others; None where that is too large."""
+    if not chosen:
+        return None
+    result, added = W.copy(), weighed(step, W, ratio)  # (groups, out / groups, positions)
     rows = result.reshape(step.groups, W.shape[0] // step.groups, W.shape[1], -1)
     rows = rows.swapaxes(1, 2) if step.by_input else rows
     n = len(step.inputs) // step.groups
-    for place in chosen:
-        group, i = divmod(place, n)
-        rows[group, :, i] = rows[group, :, i].astype(np.float64) + added[group]
-    if np.isfinite(result.astype(np.float64)).all():
-        writer.set_weight(step, result)
+    with np.errstate(over="ignore"):
+        for place in chosen:
+            group, i = divmod(place, n)
+            rows[group, :, i] = rows[group, :, i].astype(np.float64) + added[group]
+    return result if np.isfinite(result).all() else None
 
 
 def _on(step: Product, inputs: Mask, W: np.ndarray) -> Mask:
@@ -218,7 +224,7 @@ class _Writer:
 
     def _add_behind(self, node: NodeProto, values: np.ndarray) -> None:
         inner = self._free(node.output[0] + "_unbiased")
-        bias = self._store(self._free(node.input[1].removesuffix(".weight") + ".bias"), values)
+        bias = self._store(node.input[1].removesuffix(".weight") + ".bias", values)
         self.behind[inner] = helper.make_node("Add", [inner, bias], [node.output[0]], self._free(node.name + "_bias"))
         node.output[0] = inner
 
@@ -235,21 +241,14 @@ class _Writer:
         if name and self.uses[name] == 1 and tuple(self.tensors[name].dims) == values.shape:
             replace_values(self.tensors[name], values)
             return
-        new = self._store(self._free(node.input[1].removesuffix(".weight") + ".bias"), values)
-        if len(node.input) > place:
-            node.input[place] = new
-        else:
-            node.input.append(new)
+        set_input(node, place, self._store(node.input[1].removesuffix(".weight") + ".bias", values))
 
     def _input(self, node: NodeProto, place: int) -> np.ndarray:
         return numpy_helper.to_array(self.tensors[node.input[place]])
 
     def _store(self, name: str, values: np.ndarray) -> str:
-        graph = self.model.graph
-        graph.initializer.append(numpy_helper.from_array(values, name))
-        self.tensors[name] = graph.initializer[-1]
-        if self.model.ir_version < 4:  # initializers had to be inputs then
-            graph.input.append(helper.make_tensor_value_info(name, self.tensors[name].data_type, values.shape))
+        name = add_tensor(self.model, name, values, self.taken)
+        self.tensors[name] = self.model.graph.initializer[-1]
         return name
 
     def _free(self, name: str) -> str:

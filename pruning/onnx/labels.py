@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
 from pruning.onnx.normalise import OLDEST_CONVERTED
-from pruning.onnx.shapes import LARGEST, SYMBOL, folded, shapes_of
+from pruning.onnx.shapes import LARGEST, SYMBOL, folded, is_symbol, shapes_of
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 Ids = NDArray[np.int64]
@@ -89,12 +89,26 @@ class Gate:
     outputs: Ids
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Numbers that a node reads, of which some count labels.
+
+    node: its first output; source: the input, or the attribute, whether it is there by now or not;
+    labels: those counted, by place.
+    """
+
+    node: str
+    source: int | str
+    numbers: Ids
+    labels: dict[int, Ids]
+
+
 @dataclass
 class Labels:
     """What is known of a graph's channels.
 
-    steps: in the graph's order; axes: labels along axes of stored tensors; lengths: numbers in stored tensors that
-    count labels, by tensor and place; groups: depthwise convolutions by their output; ties: pairs that go together;
+    steps: in the graph's order; axes: labels along axes of stored tensors; lengths: numbers that count labels;
+    groups: depthwise convolutions by their output; ties: pairs that go together;
     zeros: labels that are zero whatever is fed; frozen: those that stay; read: those that something else reads;
     parts: labels of which at least one stays.
     """
@@ -102,7 +116,7 @@ class Labels:
     values: dict[str, Channels] = field(default_factory=dict)
     steps: list[Product | Each | Gate] = field(default_factory=list)
     axes: dict[str, dict[int, Ids]] = field(default_factory=dict)
-    lengths: list[tuple[str, int, Ids]] = field(default_factory=list)
+    lengths: list[Counts] = field(default_factory=list)
     groups: dict[str, Ids] = field(default_factory=dict)
     ties: list[tuple[Ids, Ids]] = field(default_factory=list)
     zeros: list[Ids] = field(default_factory=list)
@@ -195,13 +209,13 @@ class Tracer:
         given = self.attribute(node, name)
         return None if given is None else np.atleast_1d(given)
 
-    def is_own(self, name: str) -> bool:
-        """Whether a stored tensor is read in one place alone."""
-        return name in self.stored and self.uses[name] == 1
+    def source(self, node: NodeProto, place: int, name: str) -> int | str:
+        """Where a node has numbers: the input of newer operator sets, or the attribute of older ones."""
+        return place if len(node.input) > place and node.input[place] else name
 
     def parameter(self, name: str) -> np.ndarray:
-        """A stored tensor that may be cut."""
-        if not self.is_own(name) or self.stored[name].data_type not in FLOATS:
+        """A stored tensor that may be cut: it is read in one place alone."""
+        if name not in self.stored or self.uses[name] != 1 or self.stored[name].data_type not in FLOATS:
             raise Unknown
         return numpy_helper.to_array(self.stored[name])
 
@@ -254,12 +268,13 @@ class Tracer:
             self.tie(x, y)
         return Channels(first.axis, y)
 
-    def counts(self, name: str, place: int, labels: Ids) -> None:
-        """A number in a stored tensor that is as large as there are labels; they stay where it cannot be changed."""
-        if self.is_own(name):
-            self.found.lengths.append((name, place, labels))
+    def counts(self, node: NodeProto, source: int | str, numbers: np.ndarray, labels: dict[int, Ids]) -> None:
+        """Numbers as large as there are labels, by place; these stay where others are known only at run time."""
+        if is_symbol(numbers).any() or (numbers == CHANNELS).any():
+            for counted in labels.values():
+                self.freeze(counted)
         else:
-            self.freeze(labels)
+            self.found.lengths.append(Counts(node.output[0], source, numbers, labels))
 
     def stop(self, names: Iterable[str]) -> None:
         """Something reads these values that no rule is known for."""
