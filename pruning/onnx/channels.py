@@ -4,6 +4,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from pruning.onnx import moves
+from pruning.onnx.counted import settle
 from pruning.onnx.labels import Channels, Labels, Product, Rule, Tracer, Unknown
 
 Found = tuple[Channels, ...]
@@ -20,6 +21,7 @@ def trace(model: ModelProto) -> Tracer:
     for node in model.graph.node:
         tracer.follow(node, RULES)
     tracer.finish()
+    settle(tracer)
     return tracer
 
 

@@ -110,7 +110,7 @@ class Labels:
     steps: in the graph's order; axes: labels along axes of stored tensors; lengths: numbers that count labels;
     groups: depthwise convolutions by their output; ties: pairs that go together;
     zeros: labels that are zero whatever is fed; frozen: those that stay; read: those that something else reads;
-    parts: labels of which at least one stays.
+    parts: labels of which at least one stays; adapting: labels that a node counts by itself.
     """
 
     values: dict[str, Channels] = field(default_factory=dict)
@@ -123,6 +123,7 @@ class Labels:
     frozen: list[Ids] = field(default_factory=list)
     read: list[Ids] = field(default_factory=list)
     parts: list[Ids] = field(default_factory=list)
+    adapting: list[Ids] = field(default_factory=list)
     count: int = 0
 
     def mask(self, of: Iterable[Ids]) -> Mask:
@@ -302,19 +303,13 @@ class Tracer:
             nodes = (node, *(n for graph in inner for n in graph.node))
             self.stop([*(name for n in nodes for name in n.input), *(p.name for graph in inner for p in graph.output)])
 
-    def finish(self) -> None:
-        """What leaves the graph stays, and so does what is counted at run time."""
-        self.stop(port.name for port in self.model.graph.output)
-        nodes = self.model.graph.node
-        counted = {n.output[0]: n.input[0] for n in nodes if n.op_type == "Shape" and n.input[0] in self.found.values}
-        picks = [n for n in nodes if n.op_type in ("Gather", "Slice") and n.input[0] in counted]
-        harmless = Counter(n.input[0] for n in picks if self._leaves_channels(n.output[0]))
-        for shape, name in counted.items():
-            if harmless[shape] != self.uses[shape]:
-                self.freeze(self.found.values[name].labels)
+    def adapts(self, labels: Ids) -> None:
+        """A node reads at run time how many of these there are: pruning.onnx.counted sees whether that follows them."""
+        self.found.adapting.append(labels)
 
-    def _leaves_channels(self, picked: str) -> bool:
-        return picked in self.constants and not (self.constants[picked] == CHANNELS).any()
+    def finish(self) -> None:
+        """What leaves the graph stays."""
+        self.stop(port.name for port in self.model.graph.output)
 
 
 Rule = Callable[[Tracer, NodeProto], Sequence[Channels]]

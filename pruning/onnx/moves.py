@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import NodeProto
 
-from pruning.onnx.labels import CHANNELS, MOST, Channels, Tracer, Unknown
+from pruning.onnx.labels import CHANNELS, MOST, Channels, Ids, Tracer, Unknown
 from pruning.onnx.shapes import is_symbol
 
 Found = tuple[Channels, ...]
@@ -85,6 +85,9 @@ def _reshaped(t: Tracer, node: NodeProto, target: list[int]) -> Found:
     shape = t.shapes.get(node.input[0], ())
     axis = len(shape) + x.axis
     inner, outer = list(shape[axis + 1 :]), list(shape[1:axis])
+    numbers = list(target)
+    if target[1:2] == [CHANNELS]:
+        target = [target[0], len(x.labels), *target[2:]]
     if axis < 1 or len(target) < 2 or is_symbol(np.array([*inner, *outer, *target[1:]])).any():
         raise Unknown
     whole = int(np.prod([*inner, *outer, len(x.labels)], dtype=np.int64))
@@ -98,7 +101,7 @@ def _reshaped(t: Tracer, node: NodeProto, target: list[int]) -> Found:
     labels = labels if len(dims) == 1 else x.labels
     if target[1] > 0:
         copied = is_symbol(target[0]) and rows and not t.attribute(node, "allowzero", 0)
-        t.counts(node, 1, np.array([0 if copied else target[0], *target[1:]]), {1: labels})
+        _counted(t, node, 1, np.array([0 if copied else numbers[0], *numbers[1:]]), 1, labels)
     t.shapes[node.output[0]] = (shape[0], *dims)
     return (Channels(-len(dims), labels),)
 
@@ -187,9 +190,18 @@ def resize(t: Tracer, node: NodeProto) -> Found:
         return (x,)
     if sizes is None or sizes.size < -x.axis or sizes[x.axis] not in (CHANNELS, len(x.labels)):
         raise Unknown
-    if sizes[x.axis] != CHANNELS:
-        t.counts(node, 3, sizes, {sizes.size + x.axis: x.labels})
+    _counted(t, node, 3, sizes, sizes.size + x.axis, x.labels)
     return (x,)
+
+
+def _counted(t: Tracer, node: NodeProto, source: int, numbers: np.ndarray, place: int, labels: Ids) -> None:
+    """A number among those of a shape, known by now or counted at run time."""
+    if (np.delete(numbers, place) == CHANNELS).any():
+        raise Unknown
+    if numbers[place] == CHANNELS:
+        t.adapts(labels)
+    else:
+        t.counts(node, source, numbers, {place: labels})
 
 
 def shape_of(t: Tracer, node: NodeProto) -> Found:

@@ -100,7 +100,8 @@ CASES = {
     ),
     "residual": Case(
         [
-            conv("x", "a a.b", "h"), conv("h", "r r.b", "j"), node("Add", ["h", "j"], ["k"]), node("Relu", ["k"], ["i"]),
+            conv("x", "a a.b", "h"), conv("h", "r r.b", "j"),
+            node("Add", ["h", "j"], ["k"]), node("Relu", ["k"], ["i"]),
             conv("i", "b b.b", "z", pad=0), *HEAD,
         ],
         A | {"r": (6, 6, 3, 3), "r.b": (6,)},
@@ -168,7 +169,9 @@ CASES = {
         {"a": (4, 3, 3, 3), "a.b": (4,), "v": (256, 4)},
         GONE,
     ),
-    "an output": Case([conv("x", "a a.b", "y")], {"a": (4, 3, 3, 3), "a.b": (4,)}, {}, {"a": (0, [1])}, y=("N", 4, 8, 8)),
+    "an output": Case(
+        [conv("x", "a a.b", "y")], {"a": (4, 3, 3, 3), "a.b": (4,)}, {}, {"a": (0, [1])}, y=("N", 4, 8, 8)
+    ),
 }  # fmt: skip
 
 
