@@ -214,10 +214,15 @@ class Tracer:
         """Where a node has numbers: the input of newer operator sets, or the attribute of older ones."""
         return place if len(node.input) > place and node.input[place] else name
 
-    def parameter(self, name: str) -> np.ndarray:
-        """A stored tensor that may be cut: it is read in one place alone."""
+    def form(self, name: str) -> tuple[int, ...]:
+        """Of a stored tensor that may be cut: it is read in one place alone."""
         if name not in self.stored or self.uses[name] != 1 or self.stored[name].data_type not in FLOATS:
             raise Unknown
+        return tuple(self.stored[name].dims)
+
+    def parameter(self, name: str) -> np.ndarray:
+        """Values of a stored tensor that may be cut."""
+        self.form(name)
         return numpy_helper.to_array(self.stored[name])
 
     def along(self, name: str, x: Channels) -> np.ndarray:
@@ -229,7 +234,7 @@ class Tracer:
             return np.broadcast_to(values.reshape(1, -1), (n, values.size))
         if values.shape[axis] != n:
             raise Unknown
-        self.parameter(name)
+        self.form(name)
         self.found.axes[name] = {axis: x.labels}
         return np.moveaxis(values, axis, 0).reshape(n, -1)
 
