@@ -4,6 +4,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from pruning.onnx import moves
+from pruning.onnx.counted import settle
 from pruning.onnx.labels import Channels, Labels, Product, Rule, Tracer, Unknown
 
 Found = tuple[Channels, ...]
@@ -11,10 +12,17 @@ Found = tuple[Channels, ...]
 
 def label(model: ModelProto) -> Labels:
     """Labels of every value of the graph that has them; the model is as it came, or with its functions inlined."""
+    return trace(model).found
+
+
+def trace(model: ModelProto) -> Tracer:
+    """All that was found out on the way through the graph; label has the model's form."""
     tracer = Tracer(model)
     for node in model.graph.node:
         tracer.follow(node, RULES)
-    return tracer.finish()
+    tracer.finish()
+    settle(tracer)
+    return tracer
 
 
 def _same(t: Tracer, node: NodeProto) -> Found:
@@ -49,12 +57,12 @@ def _clip(t: Tracer, node: NodeProto) -> Found:
 
 def _conv(t: Tracer, node: NodeProto) -> Found:
     """Channels of a grouped convolution go together across its groups, those of a depthwise one with its filters."""
-    W, groups = t.parameter(node.input[1]), t.attribute(node, "group", 1)
+    form, groups = t.form(node.input[1]), t.attribute(node, "group", 1)
     by_input = node.op_type == "ConvTranspose"
-    ways = [W.shape[0], W.shape[1] * groups]
+    ways = [form[0], form[1] * groups]
     count_in, count_out = ways if by_input else ways[::-1]
     bias = t.parameter(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(count_out)
-    x, y = t.reads(node.input[0], 1 - W.ndim, count_in), t.fresh(count_out)
+    x, y = t.reads(node.input[0], 1 - len(form), count_in), t.fresh(count_out)
     t.found.steps.append(Product(node.input[1], x, y, bias == 0, groups, by_input))
     t.found.parts.append(y)
     if len(node.input) > 2 and node.input[2]:
@@ -69,31 +77,31 @@ def _conv(t: Tracer, node: NodeProto) -> Found:
         for labels in (x.reshape(groups, -1), y.reshape(groups, -1)):
             for other in labels[1:]:
                 t.tie(labels[0], other)
-    return (Channels(1 - W.ndim, y),)
+    return (Channels(1 - len(form), y),)
 
 
 def _gemm(t: Tracer, node: NodeProto) -> Found:
-    W = t.parameter(node.input[1])
-    if t.attribute(node, "transA", 0) or t.attribute(node, "alpha", 1.0) == 0 or W.ndim != 2:
+    form = t.form(node.input[1])
+    if t.attribute(node, "transA", 0) or t.attribute(node, "alpha", 1.0) == 0 or len(form) != 2:
         raise Unknown
     by_input = not t.attribute(node, "transB", 0)
     bias = node.input[2] if len(node.input) > 2 else ""
-    count_out = W.shape[int(by_input)]
+    count_out = form[int(by_input)]
     if bias and (bias not in t.stored or t.stored[bias].dims[:-1] not in ([], [1])):
         raise Unknown
     return _dense(t, node, by_input, bias, count_out)
 
 
 def _matmul(t: Tracer, node: NodeProto) -> Found:
-    W = t.parameter(node.input[1])
-    if W.ndim != 2:
+    form = t.form(node.input[1])
+    if len(form) != 2:
         raise Unknown
-    return _dense(t, node, True, "", W.shape[1])
+    return _dense(t, node, True, "", form[1])
 
 
 def _dense(t: Tracer, node: NodeProto, by_input: bool, bias: str, count_out: int) -> Found:
-    W = t.parameter(node.input[1])
-    x, y = t.reads(node.input[0], -1, W.size // count_out), Channels(-1, t.fresh(count_out))
+    count_in = t.form(node.input[1])[int(not by_input)]
+    x, y = t.reads(node.input[0], -1, count_in), Channels(-1, t.fresh(count_out))
     if node.input[0] in t.shapes:
         t.shapes.setdefault(node.output[0], (*t.shapes[node.input[0]][:-1], count_out))
     rests = (t.along(bias, y) == 0).all(1) if bias else np.ones(count_out, dtype=bool)

@@ -41,7 +41,7 @@ class _Graph:
         self.nodes = list(model.graph.node)
         self.tensors = stored_tensors(model)
         self.made = {name: place for place, node in enumerate(self.nodes) for name in node.output}
-        self.taken = _names(model)
+        self.taken = names_of(model)
         self.folded: set[int] = set()
         self.readers: dict[str, list[int]] = defaultdict(list)
         for place, name in _reads(model):
@@ -160,7 +160,8 @@ def _reads(model: ModelProto) -> Iterator[tuple[int, str]]:
     yield from ((ELSEWHERE, name) for graph in inner for node in graph.node for name in node.input)
 
 
-def _names(model: ModelProto) -> set[str]:
+def names_of(model: ModelProto) -> set[str]:
+    """Of all values and stored tensors, of inner graphs too: a new one needs another."""
     graphs = list(graphs_of(model.graph))
     used = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output)}
     return used | {one.name for graph in graphs for one in (*graph.initializer, *graph.input)}

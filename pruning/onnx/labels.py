@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
 from pruning.onnx.normalise import OLDEST_CONVERTED
-from pruning.onnx.shapes import LARGEST, SYMBOL, folded, shapes_of
+from pruning.onnx.shapes import LARGEST, SYMBOL, folded, is_symbol, shapes_of
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 Ids = NDArray[np.int64]
@@ -89,26 +89,41 @@ class Gate:
     outputs: Ids
 
 
+@dataclass(frozen=True)
+class Counts:
+    """Numbers that a node reads, of which some count labels.
+
+    node: its first output; source: the input, or the attribute, whether it is there by now or not;
+    labels: those counted, by place.
+    """
+
+    node: str
+    source: int | str
+    numbers: Ids
+    labels: dict[int, Ids]
+
+
 @dataclass
 class Labels:
     """What is known of a graph's channels.
 
-    steps: in the graph's order; axes: labels along axes of stored tensors; lengths: numbers in stored tensors that
-    count labels, by tensor and place; groups: depthwise convolutions by their output; ties: pairs that go together;
+    steps: in the graph's order; axes: labels along axes of stored tensors; lengths: numbers that count labels;
+    groups: depthwise convolutions by their output; ties: pairs that go together;
     zeros: labels that are zero whatever is fed; frozen: those that stay; read: those that something else reads;
-    parts: labels of which at least one stays.
+    parts: labels of which at least one stays; adapting: labels that a node counts by itself.
     """
 
     values: dict[str, Channels] = field(default_factory=dict)
     steps: list[Product | Each | Gate] = field(default_factory=list)
     axes: dict[str, dict[int, Ids]] = field(default_factory=dict)
-    lengths: list[tuple[str, int, Ids]] = field(default_factory=list)
+    lengths: list[Counts] = field(default_factory=list)
     groups: dict[str, Ids] = field(default_factory=dict)
     ties: list[tuple[Ids, Ids]] = field(default_factory=list)
     zeros: list[Ids] = field(default_factory=list)
     frozen: list[Ids] = field(default_factory=list)
     read: list[Ids] = field(default_factory=list)
     parts: list[Ids] = field(default_factory=list)
+    adapting: list[Ids] = field(default_factory=list)
     count: int = 0
 
     def mask(self, of: Iterable[Ids]) -> Mask:
@@ -195,14 +210,19 @@ class Tracer:
         given = self.attribute(node, name)
         return None if given is None else np.atleast_1d(given)
 
-    def is_own(self, name: str) -> bool:
-        """Whether a stored tensor is read in one place alone."""
-        return name in self.stored and self.uses[name] == 1
+    def source(self, node: NodeProto, place: int, name: str) -> int | str:
+        """Where a node has numbers: the input of newer operator sets, or the attribute of older ones."""
+        return place if len(node.input) > place and node.input[place] else name
+
+    def form(self, name: str) -> tuple[int, ...]:
+        """Of a stored tensor that may be cut: it is read in one place alone."""
+        if name not in self.stored or self.uses[name] != 1 or self.stored[name].data_type not in FLOATS:
+            raise Unknown
+        return tuple(self.stored[name].dims)
 
     def parameter(self, name: str) -> np.ndarray:
-        """A stored tensor that may be cut."""
-        if not self.is_own(name) or self.stored[name].data_type not in FLOATS:
-            raise Unknown
+        """Values of a stored tensor that may be cut."""
+        self.form(name)
         return numpy_helper.to_array(self.stored[name])
 
     def along(self, name: str, x: Channels) -> np.ndarray:
@@ -214,7 +234,7 @@ class Tracer:
             return np.broadcast_to(values.reshape(1, -1), (n, values.size))
         if values.shape[axis] != n:
             raise Unknown
-        self.parameter(name)
+        self.form(name)
         self.found.axes[name] = {axis: x.labels}
         return np.moveaxis(values, axis, 0).reshape(n, -1)
 
@@ -254,12 +274,13 @@ class Tracer:
             self.tie(x, y)
         return Channels(first.axis, y)
 
-    def counts(self, name: str, place: int, labels: Ids) -> None:
-        """A number in a stored tensor that is as large as there are labels; they stay where it cannot be changed."""
-        if self.is_own(name):
-            self.found.lengths.append((name, place, labels))
+    def counts(self, node: NodeProto, source: int | str, numbers: np.ndarray, labels: dict[int, Ids]) -> None:
+        """Numbers as large as there are labels, by place; these stay where others are known only at run time."""
+        if is_symbol(numbers).any() or (numbers == CHANNELS).any():
+            for counted in labels.values():
+                self.freeze(counted)
         else:
-            self.freeze(labels)
+            self.found.lengths.append(Counts(node.output[0], source, numbers, labels))
 
     def stop(self, names: Iterable[str]) -> None:
         """Something reads these values that no rule is known for."""
@@ -287,20 +308,13 @@ class Tracer:
             nodes = (node, *(n for graph in inner for n in graph.node))
             self.stop([*(name for n in nodes for name in n.input), *(p.name for graph in inner for p in graph.output)])
 
-    def finish(self) -> Labels:
-        """What leaves the graph stays, and so does what is counted at run time."""
-        self.stop(port.name for port in self.model.graph.output)
-        nodes = self.model.graph.node
-        counted = {n.output[0]: n.input[0] for n in nodes if n.op_type == "Shape" and n.input[0] in self.found.values}
-        picks = [n for n in nodes if n.op_type in ("Gather", "Slice") and n.input[0] in counted]
-        harmless = Counter(n.input[0] for n in picks if self._leaves_channels(n.output[0]))
-        for shape, name in counted.items():
-            if harmless[shape] != self.uses[shape]:
-                self.freeze(self.found.values[name].labels)
-        return self.found
+    def adapts(self, labels: Ids) -> None:
+        """A node reads at run time how many of these there are: pruning.onnx.counted sees whether that follows them."""
+        self.found.adapting.append(labels)
 
-    def _leaves_channels(self, picked: str) -> bool:
-        return picked in self.constants and not (self.constants[picked] == CHANNELS).any()
+    def finish(self) -> None:
+        """What leaves the graph stays."""
+        self.stop(port.name for port in self.model.graph.output)
 
 
 Rule = Callable[[Tracer, NodeProto], Sequence[Channels]]

@@ -3,10 +3,12 @@
 import numpy as np
 from onnx import NodeProto
 
-from pruning.onnx.labels import CHANNELS, MOST, Channels, Tracer, Unknown
+from pruning.onnx.labels import CHANNELS, MOST, Channels, Ids, Tracer, Unknown
 from pruning.onnx.shapes import is_symbol
 
 Found = tuple[Channels, ...]
+
+SPLIT_READS_SIZES = 13  # the opset since which they are an input
 
 
 def concat(t: Tracer, node: NodeProto) -> Found:
@@ -67,7 +69,7 @@ def flatten(t: Tracer, node: NodeProto) -> Found:
     """One row for each example."""
     if t.attribute(node, "axis", 1) != 1:
         raise Unknown
-    return _reshaped(t, node, [0, -1], "")
+    return _reshaped(t, node, [0, -1])
 
 
 def reshape(t: Tracer, node: NodeProto) -> Found:
@@ -75,14 +77,17 @@ def reshape(t: Tracer, node: NodeProto) -> Found:
     target = t.constant(node.input[1]).tolist()
     if t.attribute(node, "allowzero", 0) and 0 in target:
         raise Unknown
-    return _reshaped(t, node, target, node.input[1])
+    return _reshaped(t, node, target)
 
 
-def _reshaped(t: Tracer, node: NodeProto, target: list[int], stored: str) -> Found:
+def _reshaped(t: Tracer, node: NodeProto, target: list[int]) -> Found:
     x = t.channels(node.input[0])
     shape = t.shapes.get(node.input[0], ())
     axis = len(shape) + x.axis
     inner, outer = list(shape[axis + 1 :]), list(shape[1:axis])
+    numbers = list(target)
+    if target[1:2] == [CHANNELS]:
+        target = [target[0], len(x.labels), *target[2:]]
     if axis < 1 or len(target) < 2 or is_symbol(np.array([*inner, *outer, *target[1:]])).any():
         raise Unknown
     whole = int(np.prod([*inner, *outer, len(x.labels)], dtype=np.int64))
@@ -95,7 +100,8 @@ def _reshaped(t: Tracer, node: NodeProto, target: list[int], stored: str) -> Fou
     labels = np.tile(np.repeat(x.labels, np.prod(inner, dtype=np.int64)), np.prod(outer, dtype=np.int64))
     labels = labels if len(dims) == 1 else x.labels
     if target[1] > 0:
-        t.counts(stored, 1, labels)
+        copied = is_symbol(target[0]) and rows and not t.attribute(node, "allowzero", 0)
+        _counted(t, node, 1, np.array([0 if copied else numbers[0], *numbers[1:]]), 1, labels)
     t.shapes[node.output[0]] = (shape[0], *dims)
     return (Channels(-len(dims), labels),)
 
@@ -107,10 +113,10 @@ def split(t: Tracer, node: NodeProto) -> Found:
         return (x,) * len(node.output)
     sizes = t.option(node, 1, "split")
     n, k = len(x.labels), len(node.output)
-    bounds = np.cumsum(sizes)[:-1] if sizes is not None else -(-n // k) * np.arange(1, k)
-    parts = np.split(x.labels, bounds)
-    for i, part in enumerate(parts):
-        t.counts(node.input[1] if len(node.input) > 1 else "", i, part)
+    if sizes is None:
+        sizes = np.diff(np.minimum(np.arange(k + 1) * -(-n // k), n))
+    parts = np.split(x.labels, np.cumsum(sizes)[:-1])
+    t.counts(node, 1 if t.opset >= SPLIT_READS_SIZES else "split", sizes, dict(enumerate(parts)))
     t.found.parts += parts
     return tuple(Channels(x.axis, part) for part in parts)
 
@@ -118,23 +124,22 @@ def split(t: Tracer, node: NodeProto) -> Found:
 def part(t: Tracer, node: NodeProto) -> Found:
     """A range of the channels, or of positions with all channels."""
     x, rank = t.channels(node.input[0]), t.rank(node.input[0])
+    start, end = (t.option(node, i, name) for i, name in ((1, "starts"), (2, "ends")))
     axes = t.option(node, 3, "axes")
+    if axes is None and start is not None:
+        axes = np.arange(start.size)
     if axes is None:
-        axes = np.arange(t.constant(node.input[1]).size if len(node.input) > 1 else len(t.attribute(node, "starts")))
+        raise Unknown
     if rank + x.axis not in axes % rank:
         return (x,)
     place = (axes % rank).tolist().index(rank + x.axis)
-    start, end = (t.option(node, i, name) for i, name in ((1, "starts"), (2, "ends")))
     if start is None or end is None or (len(node.input) > 4 and t.constant(node.input[4])[place] != 1):
         raise Unknown
     if is_symbol(start[place]) or is_symbol(end[place]):
         raise Unknown
     first, last, _ = slice(int(start[place]), int(end[place])).indices(len(x.labels))
-    if len(node.input) > 2 and all(t.is_own(name) for name in node.input[1:3]):
-        t.counts(node.input[1], place, x.labels[:first])
-        t.counts(node.input[2], place, x.labels[:last])
-    else:
-        t.freeze(x.labels)
+    t.counts(node, t.source(node, 1, "starts"), start, {place: x.labels[:first]})
+    t.counts(node, t.source(node, 2, "ends"), end, {place: x.labels[:last]})
     t.found.parts.append(x.labels[first:last])
     return (Channels(x.axis, x.labels[first:last]),)
 
@@ -149,7 +154,7 @@ def reduce(t: Tracer, node: NodeProto) -> Found:
 
 
 def pad(t: Tracer, node: NodeProto) -> Found:
-    """Channels that are added are zero, and stay."""
+    """Channels that are added are zero."""
     x, rank = t.channels(node.input[0]), t.rank(node.input[0])
     pads, value = t.option(node, 1, "pads"), t.option(node, 2, "value")
     if pads is None or pads.size != 2 * rank or (len(node.input) > 3 and node.input[3]):
@@ -166,8 +171,10 @@ def pad(t: Tracer, node: NodeProto) -> Found:
         return (t.mapped(x, True, False, may_rest=False),)
     if not before and not after:
         return (x,)
-    added = t.freeze(t.fresh(before + after))
+    added = t.fresh(before + after)
     t.found.zeros.append(added)
+    counted = {rank + x.axis: added[:before], 2 * rank + x.axis: added[before:]}
+    t.counts(node, t.source(node, 1, "pads"), pads, counted)
     return (Channels(x.axis, np.concatenate([added[:before], x.labels, added[before:]])),)
 
 
@@ -183,8 +190,18 @@ def resize(t: Tracer, node: NodeProto) -> Found:
         return (x,)
     if sizes is None or sizes.size < -x.axis or sizes[x.axis] not in (CHANNELS, len(x.labels)):
         raise Unknown
-    t.freeze(x.labels)
+    _counted(t, node, 3, sizes, sizes.size + x.axis, x.labels)
     return (x,)
+
+
+def _counted(t: Tracer, node: NodeProto, source: int, numbers: np.ndarray, place: int, labels: Ids) -> None:
+    """A number among those of a shape, known by now or counted at run time."""
+    if (np.delete(numbers, place) == CHANNELS).any():
+        raise Unknown
+    if numbers[place] == CHANNELS:
+        t.adapts(labels)
+    else:
+        t.counts(node, source, numbers, {place: labels})
 
 
 def shape_of(t: Tracer, node: NodeProto) -> Found:

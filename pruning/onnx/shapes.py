@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, shape_inference
+from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from pruning.onnx.sizes import skeleton
@@ -45,19 +45,31 @@ def shapes_of(model: ModelProto) -> dict[str, Shape]:
 def folded(model: ModelProto, node: NodeProto, known: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
     """What a node gives that reads small known tensors alone; symbols are moved but never computed with."""
     if node.op_type == "Constant" and node.attribute[0].name in ("value_int", "value_ints", "value_float"):
-        return _evaluated(model, node, {})
+        return evaluated(model, node, {})
     inputs = {name: known.get(name) for name in node.input if name}
     tensors = {name: values for name, values in inputs.items() if values is not None and values.size <= LARGEST}
     if node.op_type not in MOVES | COMPUTES or not inputs or tensors.keys() != inputs.keys():
         return None
-    if node.op_type in COMPUTES and any(is_symbol(t).any() for t in tensors.values() if t.dtype.kind == "i"):
+    if not _moves(node) and any(map(_has_symbol, tensors.values())):
         return None
+    if node.op_type != "Concat" and any(_has_symbol(tensors[name]) for name in node.input[1:] if name):
+        return None  # it would say what to move, and where
     if node.op_type == "ConstantOfShape" and math.prod(tensors[node.input[0]].tolist()) > LARGEST:
         return None
-    return _evaluated(model, node, tensors)
+    return evaluated(model, node, tensors)
 
 
-def _evaluated(model: ModelProto, node: NodeProto, tensors: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
+def _has_symbol(values: np.ndarray) -> bool:
+    return values.dtype.kind == "i" and bool(is_symbol(values).any())
+
+
+def _moves(node: NodeProto) -> bool:
+    to = next((a.i for a in node.attribute if a.name == "to"), TensorProto.FLOAT)
+    return node.op_type in MOVES or (node.op_type == "Cast" and to in (TensorProto.INT32, TensorProto.INT64))
+
+
+def evaluated(model: ModelProto, node: NodeProto, tensors: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:
+    """What a node gives for these inputs, in their types; None where the reference does not know its form."""
     ports = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(t.dtype), t.shape)
         for name, t in tensors.items()

@@ -1,14 +1,15 @@
 """Filters and neurons that no output depends on: found, and taken out of the graph."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from pruning.onnx.channels import label
+from pruning.onnx.channels import label, trace
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.labels import Each, Gate, Ids, Labels, Mask, Product
+from pruning.onnx.fold import names_of
+from pruning.onnx.labels import Each, Gate, Ids, Labels, Mask, Product, Tracer
 
 
 def readers(model: ModelProto) -> dict[str, dict[str, int]]:
@@ -21,7 +22,7 @@ def readers(model: ModelProto) -> dict[str, dict[str, int]]:
     classes, products = labels.classes(), _products(labels)
     stays = set(classes[labels.mask(labels.frozen)].tolist())
     made = Counter(classes[np.concatenate([p.outputs for p in products])].tolist()) if products else Counter()
-    zero = zeros(labels, _matrices(model, labels), cleared=True)
+    zero = zeros(labels, matrices_of(model, labels), cleared=True)
     lit = set(classes[np.concatenate([p.inputs[~zero[p.inputs]] for p in products])].tolist()) if products else set()
     single = {c for c, times in made.items() if times == 1} - stays - lit
     fed = {p.weight: np.unique(classes[p.inputs], return_counts=True) for p in products}
@@ -59,17 +60,21 @@ def idle(model: ModelProto) -> dict[str, Mask]:
     return found
 
 
-def shrink(model: ModelProto) -> ModelProto:
+def shrink(model: ModelProto, multiple: int = 1) -> ModelProto:
     """A copy without the channels that are always zero or read by nothing; the same outputs but for rounding.
 
     Names stay. Of every layer at least one filter stays, and so does what an operator without a rule reads.
+    Args: multiple: filters of a convolution stay until there are a multiple of it, or all that there were; ONNX
+    Runtime is fastest with multiples of 8 or 16.
     """
-    labels = label(model)
-    matrices = _matrices(model, labels)
+    tracer = trace(model)
+    labels = tracer.found
+    matrices = matrices_of(model, labels)
     zero = zeros(labels, matrices)
-    kept = _kept(labels, zero | ~reads(labels, matrices, zero))
+    kept = _rounded(labels, _kept(labels, zero | ~reads(labels, matrices, zero)), _filters(tracer), multiple)
     result = ModelProto()
     result.CopyFrom(model)
+    _count(result, tracer, kept)
     changed = _cut(result, labels, kept) | {name for name, x in labels.values.items() if not kept[x.labels].all()}
     for node in result.graph.node:
         if node.output and node.output[0] in labels.groups:
@@ -130,6 +135,25 @@ def _kept(labels: Labels, dead: Mask) -> Mask:
     return alive[classes]
 
 
+def _filters(tracer: Tracer) -> list[Ids]:
+    """Of every convolution."""
+    return [p.outputs for p in _products(tracer.found) if len(tracer.stored[p.weight].dims) > 2]
+
+
+def _rounded(labels: Labels, kept: Mask, parts: Sequence[Ids], multiple: int) -> Mask:
+    """(labels,) with so many more, from the front, that each part has a multiple of a number, or all."""
+    if multiple <= 1:
+        return kept
+    classes = labels.classes()
+    kept, before = kept.copy(), -1
+    while before != (before := int(kept.sum())):  # a class may count in several parts
+        for part in parts:
+            gone = iter(np.unique(classes[part[~kept[part]]]).tolist())
+            while kept[part].sum() % multiple and (more := next(gone, None)) is not None:
+                kept |= classes == more
+    return kept
+
+
 def _cut(model: ModelProto, labels: Labels, kept: Mask) -> set[str]:
     """Args: kept: (labels,). Returns: the tensors that changed."""
     tensors, changed = stored_tensors(model), {}
@@ -139,11 +163,8 @@ def _cut(model: ModelProto, labels: Labels, kept: Mask) -> set[str]:
             values = np.compress(kept[along], values, axis)
         if values.shape != before.shape:
             changed[name] = values
-    for name, place, counted in labels.lengths:
-        if not kept[counted].all():
-            changed.setdefault(name, numpy_helper.to_array(tensors[name]).copy())[place] = kept[counted].sum()
     for name, values in changed.items():
-        _replace(tensors[name], values)
+        replace_values(tensors[name], values)
     for port in model.graph.input:  # before IR version 4 initializers had to be inputs too
         if port.name in changed:
             for dim, n in zip(port.type.tensor_type.shape.dim, changed[port.name].shape, strict=True):
@@ -151,7 +172,47 @@ def _cut(model: ModelProto, labels: Labels, kept: Mask) -> set[str]:
     return set(changed)
 
 
-def _replace(tensor: TensorProto, values: np.ndarray) -> None:
+def _count(model: ModelProto, tracer: Tracer, kept: Mask) -> None:
+    """Write down how many channels are left; where others read the numbers too, in a tensor of its own."""
+    nodes, taken = {node.output[0]: node for node in model.graph.node if node.output}, names_of(model)
+    own = {name: tensor for name, tensor in stored_tensors(model).items() if tracer.uses[name] == 1}
+    for counts in tracer.found.lengths:
+        node, numbers = nodes[counts.node], counts.numbers.copy()
+        for place, counted in counts.labels.items():
+            if not kept[counted].all():
+                numbers[place] = kept[counted].sum()
+        if np.array_equal(numbers, counts.numbers):
+            continue
+        for attribute in [a for a in node.attribute if a.name in (counts.source, "num_outputs")]:
+            node.attribute.remove(attribute)
+        if isinstance(counts.source, str):
+            node.attribute.append(helper.make_attribute(counts.source, numbers.tolist()))
+        elif len(node.input) > counts.source and node.input[counts.source] in own:
+            replace_values(own[node.input[counts.source]], numbers)
+        else:
+            set_input(node, counts.source, add_tensor(model, f"{counts.node}_numbers", numbers, taken))
+
+
+def add_tensor(model: ModelProto, name: str, values: np.ndarray, taken: set[str]) -> str:
+    """Store a new tensor. Args: taken: names, to which its own is added. Returns: its name."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    model.graph.initializer.append(numpy_helper.from_array(values, name))
+    if model.ir_version < 4:  # initializers had to be inputs then
+        kind = model.graph.initializer[-1].data_type
+        model.graph.input.append(helper.make_tensor_value_info(name, kind, values.shape))
+    return name
+
+
+def set_input(node: NodeProto, place: int, name: str) -> None:
+    """Let a node read this."""
+    node.input.extend([""] * (place + 1 - len(node.input)))
+    node.input[place] = name
+
+
+def replace_values(tensor: TensorProto, values: np.ndarray) -> None:
+    """All but the name, type and description."""
     new = numpy_helper.from_array(np.ascontiguousarray(values), tensor.name)
     new.data_type, new.doc_string = tensor.data_type, tensor.doc_string
     tensor.CopyFrom(new)
@@ -166,6 +227,7 @@ def _weights(model: ModelProto, labels: Labels) -> dict[str, np.ndarray]:
     return {p.weight: numpy_helper.to_array(stored[p.weight]) for p in _products(labels)}
 
 
-def _matrices(model: ModelProto, labels: Labels) -> dict[str, Mask]:
+def matrices_of(model: ModelProto, labels: Labels) -> dict[str, Mask]:
+    """By weight tensor of a layer: (groups, out / groups, in / groups), where it is not zero."""
     weights = _weights(model, labels)
     return {p.weight: p.matrix(weights[p.weight]) for p in _products(labels)}
