@@ -144,8 +144,8 @@ def _missed(budget: Budget, compression: Compression, accuracy: Accuracy) -> lis
             "allowed; ask for a smaller drop, or give more validation examples"
         ]
     if budget.bytes is not None:
-        over = compression.bytes.pruned_gzip / budget.bytes - 1
-        return [f"the file is {over:.1%} larger after gzip than was asked for: ask for so much less"]
+        over = _smallest(compression.bytes) / budget.bytes - 1
+        return [f"the file is {over:.1%} larger than was asked for: ask for so much less"]
     return [f"more stayed than was asked for: a rate of {compression.pruning_rate:.4g} was reached"]
 
 
@@ -155,10 +155,15 @@ def _is_met(budget: Budget, compression: Compression, accuracy: Accuracy) -> boo
         allowed = budget.max_accuracy_drop * (abs(accuracy.dense) if accuracy.metric == "mse" else 1)
         return accuracy.drop <= allowed + ROUNDING
     if budget.bytes is not None:
-        return compression.bytes.pruned_gzip <= budget.bytes
+        return _smallest(compression.bytes) <= budget.bytes
     if budget.multiply_adds_share is not None:
         return compression.multiply_adds.pruned <= budget.kept_of(compression.multiply_adds.dense)
     return compression.weights_kept <= budget.kept_of(compression.weights_total)
+
+
+def _smallest(size: Bytes) -> int:
+    """What a budget of bytes is held against."""
+    return size.pruned_gzip if size.packed is None else size.packed
 
 
 def _compression(trained: Trained, measured: Measured) -> Compression:

@@ -11,6 +11,7 @@ from pruning.errors import InvalidPlan
 from pruning.measure import gzip_bytes
 from pruning.objective import Objective
 from pruning.onnx.network import Network
+from pruning.onnx.pack import pack
 from pruning.onnx.writeback import write_back
 from pruning.plan import Budget, Plan
 from pruning.quantize import bits_of, project, squared_error
@@ -69,6 +70,8 @@ def _bytes_at(plan: Plan, model: ModelProto, network: Network, rate: float) -> i
         bits = bits_of(plan.quantize, layers, kept, lambda k, b: squared_error(Z[k], Z[k] != 0, b))
         Z = {k: project(z, z != 0, bits[k]).Z for k, z in Z.items()}
     network.set_W(Z)
-    size = gzip_bytes(write_back(model, network).SerializeToString())
+    written = write_back(model, network)
     network.set_W(W)
-    return size
+    if plan.deliver.pack:
+        return len(pack(written, plan.deliver.biases).content)
+    return gzip_bytes(written.SerializeToString())

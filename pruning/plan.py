@@ -37,7 +37,7 @@ class Budget(Frozen):
         default=None, gt=0, le=1, description="Share of the dense model's multiply-adds that stays: 0.5 halves them."
     )
     bytes: int | None = Field(
-        default=None, ge=1, description="Largest size of the delivered pruned.onnx after gzip -9, in bytes."
+        default=None, ge=1, description="Largest size of packed.onnx in bytes; of pruned.onnx after gzip -9 where deliver.pack is false."
     )
     max_accuracy_drop: float | None = Field(
         default=None,
