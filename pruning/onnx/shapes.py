@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 SYMBOL = -1_000_000  # from here down to twice that: a dimension known only at run time, one number for each
 LARGEST = 1024  # elements of a tensor that shapes are computed from
 MOVES = {"Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
-COMPUTES = {"Add", "Cast", "ConstantOfShape", "Div", "Mul", "Shape", "Sub"}
+COMPUTES = {"Add", "Cast", "ConstantOfShape", "Div", "Mod", "Mul", "Shape", "Sub"}
 
 
 def is_symbol(numbers: np.ndarray | int) -> np.ndarray:
@@ -26,7 +26,7 @@ def is_symbol(numbers: np.ndarray | int) -> np.ndarray:
 def shapes_of(model: ModelProto) -> dict[str, Shape]:
     """Shapes of values whose rank is known; equal symbols are equal dimensions. None if declared ones are wrong."""
     try:
-        inferred = shape_inference.infer_shapes(skeleton(model)).graph
+        inferred = shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
     except Exception:  # noqa: BLE001  # InferenceError, and RuntimeError from the C++ side
         return {}
     symbols: dict[str, int] = {}

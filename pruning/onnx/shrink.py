@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from pruning.onnx.channels import label
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.labels import Each, Gate, Ids, Labels, Mask, Product
+from pruning.onnx.renumber import renumber
 
 
 def readers(model: ModelProto) -> dict[str, dict[str, int]]:
@@ -70,7 +71,10 @@ def shrink(model: ModelProto) -> ModelProto:
     kept = _kept(labels, zero | ~reads(labels, matrices, zero))
     result = ModelProto()
     result.CopyFrom(model)
-    changed = _cut(result, labels, kept) | {name for name, x in labels.values.items() if not kept[x.labels].all()}
+    changed = _cut(result, labels, kept)
+    for values in (labels.values, labels.blocks.values):
+        changed |= {name for name, x in values.items() if not kept[x.labels].all()}
+    renumber(result, labels.blocks, kept)
     for node in result.graph.node:
         if node.output and node.output[0] in labels.groups:
             next(a for a in node.attribute if a.name == "group").i = int(kept[labels.groups[node.output[0]]].sum())
