@@ -96,13 +96,15 @@ class Blocks:
 
     values: by name; numbers: by output and input of a node what each number in that input counts, (length, rest) or
     None for those that stay; grids: labels of which whole slices along one axis go, and axes that stay as they are;
-    sizes: what symbols stand for that were made on the way; reshaped: nodes that may read lengths, by their output.
+    sizes: what symbols stand for that were made on the way; fixed: rows of lengths that stay as they are; reshaped:
+    nodes that may read lengths, by their output.
     """
 
     values: dict[str, Block] = field(default_factory=dict)
     numbers: dict[tuple[str, int], list[Ids | None]] = field(default_factory=dict)
     grids: list[tuple[Ids, Sequence[int]]] = field(default_factory=list)
     sizes: dict[int, Sizes | Length] = field(default_factory=dict)
+    fixed: list[Ids] = field(default_factory=list)
     reshaped: set[str] = field(default_factory=set)
 
 
