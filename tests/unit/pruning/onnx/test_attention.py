@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.nets.sequences import Bert, Transformer
+from pruning.onnx.heads import head_widths
 from pruning.onnx.shrink import idle, shrink
+from pruning.sparsity.block import Block
+from pruning.sparsity.form import Form
 from tests.unit.pruning.onnx.test_shrink import outputs
 from tests.unit.pruning.onnx.test_weights import ints, made, node, port, tensor
 
@@ -278,6 +281,9 @@ WHOLE = {
     "a norm over the channels of a head": crafted(
         [node("LayerNormalization", ["c", "norm"], ["d"], axis=-1)], seen="d", constants=[tensor("norm", CHANNELS)]
     ),
+    "a layer over the channels of a head": crafted(
+        [node("MatMul", ["c", "w"], ["d"])], seen="d", constants=[tensor("w", CHANNELS, CHANNELS)]
+    ),
     "softened over heads": crafted([node("Softmax", ["s"], ["u"], axis=1)], "u"),
 }
 
@@ -304,6 +310,28 @@ def test_what_reads_heads_in_another_way_keeps_them(name):
     masked = headless(WHOLE[name], [1, 3])
     assert shrink(masked).SerializeToString() == masked.SerializeToString()
     outputs(masked, random(masked, 2))  # it runs
+
+
+def test_heads_without_queries_look_everywhere_alike():
+    model = ModelProto()
+    model.CopyFrom(CUT["no more"])
+    zeroed(model, numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "q.w")), rows_of([1]), 1)
+    assert shrink(model).SerializeToString() == model.SerializeToString()
+
+
+def test_channels_that_are_only_grouped_for_a_while_stay():
+    """Of the channels in a group all would have to go."""
+    nodes = [
+        node("MatMul", ["x", "a"], ["h"]),
+        node("Reshape", ["h", "apart"], ["i"]),
+        node("Reshape", ["i", "whole"], ["j"]),
+        node("MatMul", ["j", "b"], ["y"]),
+    ]
+    weights = [tensor("a", WIDTH, WIDTH), tensor("b", WIDTH, WIDTH)]
+    numbers = [ints("apart", 0, 6, HEADS, CHANNELS), ints("whole", 0, 6, WIDTH)]
+    model = made(nodes, [*weights, *numbers], [port("x", *SHAPE)], [port("y", *SHAPE)])
+    zeroed(model, numpy_helper.to_array(weights[0]), np.array([3]), 1)
+    assert shrink(model).SerializeToString() == model.SerializeToString()
 
 
 def test_values_in_another_grouping_than_queries():
@@ -334,3 +362,26 @@ def test_idle_weights_are_those_of_dead_heads(name):
             tensors[weight].CopyFrom(numpy_helper.from_array(other, weight))
             assert np.array_equal(outputs(model, x)[0], expected) == mask.reshape(-1)[place], (weight, place)
         tensors[weight].CopyFrom(numpy_helper.from_array(values, weight))
+
+
+@pytest.mark.parametrize(("net", "dynamo", "dynamic"), [FORMS[3], FORMS[7], WAYS[0]])
+def test_blocks_as_wide_as_a_head_are_heads(net, dynamo, dynamic):
+    """A pattern that is there already removes them, where the output projection reads them."""
+    model, weights = exported(net, dynamo, dynamic)
+    outs = {stored(model, weights[layer["out"][0]])[0].name: layer["out"][0] for layer in of_layers(weights)}
+    assert head_widths(model) == dict.fromkeys(outs, CHANNELS)
+    masked = ModelProto()
+    masked.CopyFrom(model)
+    pattern, form = Block(rows=WIDTH, columns=CHANNELS), Form("dense", (WIDTH, WIDTH))
+    for name in outs.values():
+        W = torch.from_numpy(weights[name].copy())
+        gone = form.restored(pattern.project(form.matrices(W), kept=3)).eq(0).all(0).numpy()
+        zeroed(masked, weights[name], np.flatnonzero(gone), axis=1)
+    smaller = shrink(masked)
+    assert {columns for _, columns in left_in(model, smaller, weights)} == {3 * CHANNELS}
+    assert difference(masked, smaller, feeds(net, *lengths(net, dynamo, dynamic)[0])) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_heads_that_stay_have_no_width(name):
+    assert head_widths(WHOLE[name]) == {}
