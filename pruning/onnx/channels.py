@@ -152,34 +152,31 @@ def _all(rule: Rule, operators: str) -> dict[str, Rule]:
     return dict.fromkeys(operators.split(), rule)
 
 
-RULES: dict[str, Rule] = attention.beside(
-    {
-        **_all(
-            _same, "Abs Asin Asinh Atan Atanh Cast Ceil Celu Elu Erf Floor Gelu HardSwish Identity LeakyRelu Mish Neg"
-        ),
-        **_all(_same, "Relu Round Selu Sign Sin Sinh Softsign Sqrt Swish Tan Tanh ThresholdedRelu"),
-        **_all(_lit, "Cos Cosh Exp HardSigmoid Sigmoid Softplus"),
-        **_all(_pooled, "AveragePool GlobalAveragePool GlobalMaxPool LpPool MaxPool"),
-        **_all(moves.reduce, "ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare"),
-        **_all(_arithmetic, "Add Div Mul Sub Sum"),
-        **_all(_conv, "Conv ConvTranspose"),
-        **_all(moves.resize, "Resize Upsample"),
-        "BatchNormalization": _batch_norm,
-        "Clip": _clip,
-        "Concat": moves.concat,
-        "Dropout": _dropout,
-        "Flatten": moves.flatten,
-        "Gemm": _gemm,
-        "InstanceNormalization": _instance_norm,
-        "MatMul": _matmul,
-        "Pad": moves.pad,
-        "PRelu": _prelu,
-        "Reshape": moves.reshape,
-        "Shape": moves.shape_of,
-        "Slice": moves.part,
-        "Split": moves.split,
-        "Squeeze": moves.squeeze,
-        "Transpose": moves.transpose,
-        "Unsqueeze": moves.unsqueeze,
-    }
-)
+RULES: dict[str, Rule] = {
+    **_all(_same, "Abs Asin Asinh Atan Atanh Cast Ceil Celu Elu Erf Floor Gelu HardSwish Identity LeakyRelu Mish Neg"),
+    **_all(_same, "Relu Round Selu Sign Sin Sinh Softsign Sqrt Swish Tan Tanh ThresholdedRelu"),
+    **_all(_lit, "Cos Cosh Exp HardSigmoid Sigmoid Softplus"),
+    **_all(_pooled, "AveragePool GlobalAveragePool GlobalMaxPool LpPool MaxPool"),
+    **_all(moves.reduce, "ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare"),
+    **_all(_arithmetic, "Add Div Mul Sub Sum"),
+    **_all(_conv, "Conv ConvTranspose"),
+    **_all(moves.resize, "Resize Upsample"),
+    "BatchNormalization": _batch_norm,
+    "Clip": _clip,
+    "Concat": moves.concat,
+    "Dropout": _dropout,
+    "Flatten": moves.flatten,
+    "Gemm": _gemm,
+    "InstanceNormalization": _instance_norm,
+    "MatMul": _matmul,
+    "Pad": moves.pad,
+    "PRelu": _prelu,
+    "Reshape": moves.reshape,
+    "Shape": moves.shape_of,
+    "Slice": moves.part,
+    "Split": moves.split,
+    "Squeeze": moves.squeeze,
+    "Transpose": moves.transpose,
+    "Unsqueeze": moves.unsqueeze,
+}
+RULES |= attention.beside(RULES)
