@@ -37,7 +37,9 @@ class Budget(Frozen):
         default=None, gt=0, le=1, description="Share of the dense model's multiply-adds that stays: 0.5 halves them."
     )
     bytes: int | None = Field(
-        default=None, ge=1, description="Largest size of packed.onnx in bytes; of pruned.onnx after gzip -9 where deliver.pack is false."
+        default=None,
+        ge=1,
+        description="Largest size of packed.onnx in bytes; of pruned.onnx after gzip -9 where deliver.pack is false.",
     )
     max_accuracy_drop: float | None = Field(
         default=None,

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import ModelProto, NodeProto
 
-from pruning.onnx import moves
+from pruning.onnx import attention, moves
 from pruning.onnx.counted import settle
 from pruning.onnx.labels import Channels, Labels, Product, Rule, Tracer, Unknown
 
@@ -20,6 +20,7 @@ def trace(model: ModelProto) -> Tracer:
     tracer = Tracer(model)
     for node in model.graph.node:
         tracer.follow(node, RULES)
+    attention.settle(tracer)
     tracer.finish()
     settle(tracer)
     return tracer
@@ -186,3 +187,4 @@ RULES: dict[str, Rule] = {
     "Transpose": moves.transpose,
     "Unsqueeze": moves.unsqueeze,
 }
+RULES |= attention.beside(RULES)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from pruning.onnx.blocks import Blocks
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
 from pruning.onnx.normalise import OLDEST_CONVERTED
@@ -110,7 +111,8 @@ class Labels:
     steps: in the graph's order; axes: labels along axes of stored tensors; lengths: numbers that count labels;
     groups: depthwise convolutions by their output; ties: pairs that go together;
     zeros: labels that are zero whatever is fed; frozen: those that stay; read: those that something else reads;
-    parts: labels of which at least one stays; adapting: labels that a node counts by itself.
+    parts: labels of which at least one stays; adapting: labels that a node counts by itself; blocks: values with labels
+    along several axes.
     """
 
     values: dict[str, Channels] = field(default_factory=dict)
@@ -124,6 +126,7 @@ class Labels:
     read: list[Ids] = field(default_factory=list)
     parts: list[Ids] = field(default_factory=list)
     adapting: list[Ids] = field(default_factory=list)
+    blocks: Blocks = field(default_factory=Blocks)
     count: int = 0
 
     def mask(self, of: Iterable[Ids]) -> Mask:
@@ -284,8 +287,11 @@ class Tracer:
 
     def stop(self, names: Iterable[str]) -> None:
         """Something reads these values that no rule is known for."""
-        for name in {*names} & self.found.values.keys():
+        names = {*names}
+        for name in names & self.found.values.keys():
             self.found.read.append(self.freeze(self.found.values[name].labels))
+        for name in names & self.found.blocks.values.keys():
+            self.found.read.append(self.freeze(self.found.blocks.values[name].labels.reshape(-1)))
 
     def follow(self, node: NodeProto, rules: "Mapping[str, Rule]") -> None:
         """Labels of what a node gives; without a rule it freezes what it reads."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from pruning.onnx.sizes import skeleton
@@ -14,8 +14,9 @@ Shape = tuple[int, ...]
 
 SYMBOL = -1_000_000  # from here down to twice that: a dimension known only at run time, one number for each
 LARGEST = 1024  # elements of a tensor that shapes are computed from
+INTEGERS = (TensorProto.INT32, TensorProto.INT64)
 MOVES = {"Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
-COMPUTES = {"Add", "Cast", "ConstantOfShape", "Div", "Mul", "Shape", "Sub"}
+COMPUTES = {"Add", "Cast", "ConstantOfShape", "Div", "Mod", "Mul", "Shape", "Sub"}
 
 
 def is_symbol(numbers: np.ndarray | int) -> np.ndarray:
@@ -27,6 +28,8 @@ def shapes_of(model: ModelProto) -> dict[str, Shape]:
     """Shapes of values whose rank is known; equal symbols are equal dimensions. None if declared ones are wrong."""
     try:
         inferred = shape_inference.infer_shapes(skeleton(model)).graph
+        if not _computes_much(inferred):
+            inferred = shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
     except Exception:  # noqa: BLE001  # InferenceError, and RuntimeError from the C++ side
         return {}
     symbols: dict[str, int] = {}
@@ -40,6 +43,13 @@ def shapes_of(model: ModelProto) -> dict[str, Shape]:
                 for d, name in zip(dims, names, strict=True)
             )
     return found
+
+
+def _computes_much(graph: GraphProto) -> bool:
+    """Whether whole numbers stand in long vectors; inference would hold each of them."""
+    kinds = [value.type.tensor_type for value in graph.value_info]
+    vectors = [kind for kind in kinds if kind.elem_type in INTEGERS and len(kind.shape.dim) == 1]
+    return any(kind.shape.dim[0].dim_value > LARGEST for kind in vectors)
 
 
 def folded(model: ModelProto, node: NodeProto, known: Mapping[str, np.ndarray]) -> Sequence[np.ndarray] | None:

@@ -10,6 +10,7 @@ from pruning.onnx.channels import label, trace
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.fold import names_of
 from pruning.onnx.labels import Each, Gate, Ids, Labels, Mask, Product, Tracer
+from pruning.onnx.renumber import renumber
 
 
 def readers(model: ModelProto) -> dict[str, dict[str, int]]:
@@ -75,7 +76,10 @@ def shrink(model: ModelProto, multiple: int = 1) -> ModelProto:
     result = ModelProto()
     result.CopyFrom(model)
     _count(result, tracer, kept)
-    changed = _cut(result, labels, kept) | {name for name, x in labels.values.items() if not kept[x.labels].all()}
+    changed = _cut(result, labels, kept)
+    for values in (labels.values, labels.blocks.values):
+        changed |= {name for name, x in values.items() if not kept[x.labels].all()}
+    renumber(result, labels.blocks, kept)
     for node in result.graph.node:
         if node.output and node.output[0] in labels.groups:
             next(a for a in node.attribute if a.name == "group").i = int(kept[labels.groups[node.output[0]]].sum())

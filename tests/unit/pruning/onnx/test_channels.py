@@ -30,7 +30,7 @@ READERS = {
     "split": {"a": {}, "b": {"c": 1}, "c": {"v": 1}, "v": {}},
     "squeeze and excitation": {"a": {}, "e": {"u": 1}, "u": {}, "b": {"v": 1}, "v": {}},
     "channels last": {"a": {"c": 64}, "c": {}},
-    "channels that are counted": {"a": {}, "b": {}, "v": {}},
+    "channels that are counted": {"a": {}, "b": {"v": 1}, "v": {}},
     "an operator without a rule": {"a": {}, "b": {"c": 1}, "c": {"v": 1}, "v": {}},
     "a shared weight": {"a": {}, "v": {}},
     "an output": {"a": {}},
