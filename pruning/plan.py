@@ -39,7 +39,7 @@ class Budget(Frozen):
     bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Largest size of packed.onnx in bytes; of pruned.onnx after gzip -9 where deliver.pack is false.",
+        description="Bytes of packed.onnx at most; of pruned.onnx after gzip -9 without deliver.pack.",
     )
     max_accuracy_drop: float | None = Field(
         default=None,

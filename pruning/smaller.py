@@ -18,7 +18,7 @@ def smaller(masked: ModelProto, x: Feeds, quantized: bool, rewrite: bool = True,
     """
     moved = move_constants(masked, padded=not quantized)
     if not rewrite:
-        return Fastest(shrink(moved))
+        return Fastest.unchanged(shrink(moved))
     return fastest(_distinct([shrink(moved, multiple) for multiple in MULTIPLES]), x, seconds)
 
 

@@ -1,59 +1,66 @@
 """Numbers of channels that a graph finds out at run time: whether what reads them follows when channels go."""
 
-from collections.abc import Iterator
+from collections import defaultdict
 
 import numpy as np
 from onnx import NodeProto
 
-from pruning.onnx.labels import CHANNELS, Ids, Tracer
+from pruning.onnx.labels import CHANNELS, MOST, Ids, Tracer
 
 SHAPED = {"Reshape": 1, "Resize": 3}  # the input that says how large the output is
-CARRIED = {"Cast", "Concat", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+CARRIED = {"Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"}
 
 
 def settle(t: Tracer) -> None:
     """Channels that are counted at run time stay, unless all that reads the number has as many of the same."""
-    nodes = t.model.graph.node
-    shapes = [n for n in nodes if n.op_type == "Shape" and n.input[0] in t.found.values and t.uses[n.output[0]]]
-    read = [n for n in shapes if not _leaves_channels(t, n.output[0])]
-    if not read:
+    shapes = [n for n in t.model.graph.node if n.op_type == "Shape" and n.input[0] in t.found.values]
+    shapes = [n for n in shapes if t.uses[n.output[0]] and _tells(t, n.output[0])]
+    if not shapes:
         return
-    classes = t.found.classes()
-    for node in read:
+    walk, classes = _Walk(t), t.found.classes()
+    for node in shapes:
         labels = t.found.values[node.input[0]].labels
-        if not all(np.array_equal(classes[labels], classes[follows]) for follows in _followers(t, node.output[0])):
+        followers = walk.followers(node.output[0], len(labels))
+        if followers is None or not all(np.array_equal(classes[labels], classes[found]) for found in followers):
             t.freeze(labels)
             for counted in t.found.adapting:
                 t.freeze(counted)
+            t.found.adapting.clear()
 
 
-def _leaves_channels(t: Tracer, name: str) -> bool:
-    """Whether a number of channels is not in it, or only other numbers are picked out of it."""
-    if name not in t.constants:
-        return False
-    if not (t.constants[name] == CHANNELS).any():
-        return True
-    picks = [n for n in t.model.graph.node if n.op_type in ("Gather", "Slice") and n.input[0] == name]
-    return len(picks) == t.uses[name] and all(_leaves_channels(t, n.output[0]) for n in picks)
+def _tells(t: Tracer, name: str) -> bool:
+    """Whether a number of channels may be in it."""
+    return name not in t.constants or bool((t.constants[name] == CHANNELS).any())
 
 
-def _followers(t: Tracer, name: str) -> Iterator[Ids]:
-    """Labels of what is as large as a number says; none, which nothing equals, where something else reads it."""
-    readers = [n for n in t.model.graph.node if name in n.input]
-    if sum(list(n.input).count(name) for n in readers) != t.uses[name]:
-        yield np.empty(0, dtype=np.int64)
-    for node in readers:
-        if _leaves_channels(t, node.output[0]):
-            continue
-        if _is_shaped_by(t, node, name):
-            yield t.found.values[node.output[0]].labels
-        elif node.output[0] in t.constants and (node.op_type in CARRIED or node.op_type in ("Gather", "Slice")):
-            yield from _followers(t, node.output[0])
-        else:
-            yield np.empty(0, dtype=np.int64)
+class _Walk:
+    """From numbers to what they shape. room: labels that may be looked at, as a small file may ask for any number."""
 
+    def __init__(self, t: Tracer) -> None:
+        self.t, self.room = t, MOST
+        self.readers: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in t.model.graph.node:
+            for name in {*node.input}:
+                self.readers[name].append(node)
 
-def _is_shaped_by(t: Tracer, node: NodeProto, name: str) -> bool:
-    place = SHAPED.get(node.op_type)
-    is_read = place is not None and len(node.input) > place and list(node.input).index(name) == place
-    return is_read and node.output[0] in t.found.values
+    def followers(self, name: str, count: int) -> list[Ids] | None:
+        """Labels of all that is as large as a number says; None where something else reads it."""
+        waiting, seen, found = [name], {name}, []
+        while waiting:
+            name = waiting.pop()
+            self.room -= count + len(self.readers[name])
+            if self.room < 0 or sum(list(n.input).count(name) for n in self.readers[name]) != self.t.uses[name]:
+                return None
+            for node in self.readers[name]:
+                if self._is_shaped_by(node, name):
+                    found.append(self.t.found.values[node.output[0]].labels)
+                elif node.op_type not in CARRIED or node.output[0] not in self.t.constants:
+                    return None
+                elif _tells(self.t, node.output[0]) and node.output[0] not in seen:
+                    seen.add(node.output[0])
+                    waiting.append(node.output[0])
+        return found
+
+    def _is_shaped_by(self, node: NodeProto, name: str) -> bool:
+        place = SHAPED.get(node.op_type, -1)
+        return node.output[0] in self.t.found.values and [i for i, n in enumerate(node.input) if n == name] == [place]

@@ -41,6 +41,11 @@ class Fastest:
     before_ms: float
     after_ms: float
 
+    @classmethod
+    def unchanged(cls, model: ModelProto) -> "Fastest":
+        """Nothing was chosen, nor timed."""
+        return cls(model, (), 0.0, 0.0)
+
 
 @dataclass(frozen=True)
 class Winner:

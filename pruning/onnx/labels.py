@@ -26,6 +26,7 @@ Ids = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 CHANNELS = 2 * SYMBOL + 1  # in a known shape: the number of channels, which may change
+OUTPUT = "the output"
 MOST = 2**24  # labels of all values together: a small file may ask for any number
 
 
@@ -157,6 +158,7 @@ class Tracer:
 
     def __init__(self, model: ModelProto) -> None:
         self.model, self.found, self.room = model, Labels(), MOST
+        self.stopped: list[tuple[str, Ids]] = []  # what keeps channels: an operator, or OUTPUT
         self.opset, self.shapes = opset_of(model), shapes_of(model)
         self.stored = stored_tensors(model)
         small = {k: t for k, t in self.stored.items() if math.prod(t.dims) <= LARGEST}
@@ -285,13 +287,14 @@ class Tracer:
         else:
             self.found.lengths.append(Counts(node.output[0], source, numbers, labels))
 
-    def stop(self, names: Iterable[str]) -> None:
+    def stop(self, names: Iterable[str], by: str) -> None:
         """Something reads these values that no rule is known for."""
         names = {*names}
-        for name in names & self.found.values.keys():
-            self.found.read.append(self.freeze(self.found.values[name].labels))
-        for name in names & self.found.blocks.values.keys():
-            self.found.read.append(self.freeze(self.found.blocks.values[name].labels.reshape(-1)))
+        plain = [self.found.values[name].labels for name in names & self.found.values.keys()]
+        blocks = [self.found.blocks.values[name].labels.reshape(-1) for name in names & self.found.blocks.values.keys()]
+        for labels in (*plain, *blocks):
+            self.found.read.append(self.freeze(labels))
+            self.stopped.append((by, labels))
 
     def follow(self, node: NodeProto, rules: "Mapping[str, Rule]") -> None:
         """Labels of what a node gives; without a rule it freezes what it reads."""
@@ -312,7 +315,8 @@ class Tracer:
             self.found.read.append(self.freeze(half_made))
             inner = [graph for a in node.attribute if a.HasField("g") for graph in graphs_of(a.g)]
             nodes = (node, *(n for graph in inner for n in graph.node))
-            self.stop([*(name for n in nodes for name in n.input), *(p.name for graph in inner for p in graph.output)])
+            read = [*(name for n in nodes for name in n.input), *(p.name for graph in inner for p in graph.output)]
+            self.stop(read, node.op_type)
 
     def adapts(self, labels: Ids) -> None:
         """A node reads at run time how many of these there are: pruning.onnx.counted sees whether that follows them."""
@@ -320,7 +324,7 @@ class Tracer:
 
     def finish(self) -> None:
         """What leaves the graph stays."""
-        self.stop(port.name for port in self.model.graph.output)
+        self.stop((port.name for port in self.model.graph.output), OUTPUT)
 
 
 Rule = Callable[[Tracer, NodeProto], Sequence[Channels]]

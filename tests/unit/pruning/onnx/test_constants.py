@@ -7,13 +7,26 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.constants import move_constants
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.shrink import shrink
 from pruning.onnx.unshare import unshare
-from tests.unit.pruning.onnx.test_random_graphs import SMALL, feeds_of, models
+from tests.unit.pruning.onnx.test_random_graphs import (
+    SMALL,
+    Draw,
+    Sketch,
+    activation,
+    batch_norm,
+    branch,
+    feeds_of,
+    gemm,
+    models,
+    pad,
+    to_vector,
+)
+from tests.unit.pruning.onnx.test_random_graphs import conv as random_conv
 from tests.unit.pruning.onnx.test_shrink import (
     CASES as ZEROS,
 )
@@ -223,6 +236,74 @@ def test_a_sum_that_is_too_large_for_its_type_stays():
     assert move_constants(model).SerializeToString() == model.SerializeToString()
 
 
+def upsampled(s: Sketch, x: str) -> str:
+    """By a transposed convolution, or by interpolation."""
+    channels, height, width = s.shapes[x]
+    if s.one_of(True, False):
+        out = s.number(1, 3)
+        W = s.weight(channels, out, 2, 2, role="transposed")
+        return s.add("ConvTranspose", [x, W, s.weight(out, role="bias")], (out, height + 1, width + 1))
+    scales = s.store(np.array([1, 1, 2, 2], np.float32))
+    mode = s.one_of("nearest", "linear")
+    return s.add("Resize", [x, "", scales], (channels, 2 * height, 2 * width), mode=mode)
+
+
+def parted(s: Sketch, x: str) -> str:
+    """Cut, one part made into something else, and put together in another order."""
+    channels, *sides = s.shapes[x]
+    if channels < 2:
+        return x
+    first = s.number(1, channels - 1)
+    name = f"v{len(s.nodes)}"
+    sizes = s.ints(first, channels - first)
+    s.nodes.append(helper.make_node("Split", [x, sizes], [name, name + "b"], axis=1))
+    s.shapes |= {name: (first, *sides), name + "b": (channels - first, *sides)}
+    y = activation(s, name)
+    return s.add("Concat", [name + "b", y], (channels, *sides), axis=1)
+
+
+def sliced(s: Sketch, x: str) -> str:
+    channels, *sides = s.shapes[x]
+    first = s.number(0, channels - 1)
+    return s.add("Slice", [x, s.ints(first), s.ints(2**31), s.ints(1)], (channels - first, *sides))
+
+
+def padded_pool(s: Sketch, x: str) -> str:
+    if s.nodes[-1].op_type == "Pad" or min(s.shapes[x][1:]) < 2:
+        return x
+    how = s.one_of(("MaxPool", {}), ("AveragePool", {}), ("AveragePool", {"count_include_pad": 1}))
+    return s.add(how[0], [x], s.shapes[x], kernel_shape=[3, 3], pads=[1, 1, 1, 1], **how[1])
+
+
+def other_activation(s: Sketch, x: str) -> str:
+    op = s.one_of("PRelu", "Softplus", "Elu", "Softsign", "Floor", "Cos", "Exp", "HardSigmoid", "Abs")
+    slope = [s.store(np.random.default_rng(3).uniform(-1, 1, (s.shapes[x][0], 1, 1)).astype(np.float32))]
+    return s.add(op, [x, *(slope if op == "PRelu" else [])], s.shapes[x])
+
+
+def normed_by_itself(s: Sketch, x: str) -> str:
+    n = s.shapes[x][0]
+    return s.add("InstanceNormalization", [x, s.weight(n, role="scale"), s.weight(n, role="bias")], s.shapes[x])
+
+
+MORE = (random_conv, random_conv, batch_norm, branch, pad, parted, sliced, upsampled)
+MORE += (padded_pool, other_activation, normed_by_itself)
+
+
+@st.composite
+def other_models(draw: Draw) -> ModelProto:
+    """Convolutions and what their channels may go through."""
+    s = Sketch(draw, draw(st.integers(13, 21)), "N")
+    shape = (s.number(1, 3), s.number(4, 6), s.number(4, 6))
+    s.shapes["x"] = shape
+    x = random_conv(s, "x")
+    for _ in range(s.number(1, 6)):
+        if min(s.shapes[x][1:]) < 12:
+            x = s.one_of(*MORE)(s, x)
+    x = to_vector(s, random_conv(s, x))
+    return s.model(shape, gemm(s, x))
+
+
 def with_constants(model: ModelProto, seed: int) -> ModelProto:
     """A share of all filters made zero, but not their biases, and sometimes the same ones everywhere."""
     rng = np.random.default_rng(seed)
@@ -243,10 +324,10 @@ def with_constants(model: ModelProto, seed: int) -> ModelProto:
 
 
 @SMALL
-@given(models(), st.integers(0, 99), st.booleans())
-def test_random_graphs_keep_their_outputs(dense: ModelProto, seed: int, padded: bool):
+@given(models() | other_models(), st.integers(0, 99), st.booleans(), st.integers(1, 3))
+def test_random_graphs_keep_their_outputs(dense: ModelProto, seed: int, padded: bool, multiple: int):
     model = with_constants(unshare(dense), seed)
-    smaller = shrink(move_constants(model, padded))
+    smaller = shrink(move_constants(model, padded), multiple)
     feeds = feeds_of(model)
     if model.graph.input[0].type.tensor_type.shape.dim[0].dim_value:
         feeds = {k: v[:1] for k, v in feeds.items()}

@@ -1,6 +1,6 @@
 """What is taken out of a graph changes no output, and nothing that could be taken out stays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Case:
     nodes: Sequence[NodeProto]
     weights: dict[str, Shape]
     left: dict[str, Shape]
-    zeros: dict[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
+    zeros: Mapping[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
     constants: Sequence[TensorProto] = ()
     x: tuple = IMAGE
     y: tuple = ("N", 4)
