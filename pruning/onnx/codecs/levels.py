@@ -15,7 +15,7 @@ from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.sparse import POSITIONS, zeros
 from pruning.onnx.codecs.stored import Stored, bits_of, cut, smallest
 
-MOST, LARGEST = 64, 2**22  # levels of a tensor; numbers in the table
+MOST, LARGEST, KEPT = 64, 2**22, 2**13  # levels of a tensor; numbers in the table; ones in it
 
 
 def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
@@ -32,6 +32,8 @@ def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
         tables.append(levels)
         places.append(start + kept * len(levels) + codes)
         start = start_of_next
+    if sum(map(len, places)) > KEPT:
+        return None
     where, how = smallest(pieces, POSITIONS, np.concatenate(places))
     ones = where.ones or pieces.node("Expand", pieces.scalar(1, np.float32), pieces.whole(sum(map(len, places))))
     table = pieces.node("ScatterElements", zeros(pieces, (start,), np.dtype(np.float32)), where.indices, ones)

@@ -121,7 +121,7 @@ def test_split_takes_single_precision_only(dtype: type):
 
 def test_split_keeps_rare_values_apart():
     values = np.random.default_rng(0).normal(size=2000).astype(np.float32)
-    values = np.append(values, np.float32([0.0, -0.0, 1e-40, np.inf, 1e30, -1e-30]))
+    values = np.append(values, np.array([0.0, -0.0, 1e-40, np.inf, 1e30, -1e-30], np.float32))
     pieces = Pieces(13)
     found = split.emit(pieces, values)
     assert found is not None
