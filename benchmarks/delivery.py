@@ -5,10 +5,12 @@ not training. Rows of LeNet-5 begin with the files that `python -m benchmarks.le
 """
 
 import argparse
-import io
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +65,7 @@ def convolutions(module: nn.Module) -> list[nn.Conv2d]:
 
 
 @torch.no_grad()
-def drop_filters(layer: nn.Module, gone: torch.Tensor, norm: nn.BatchNorm2d | None = None) -> None:
+def drop_filters(layer: nn.Module, gone: torch.Tensor, norm: nn.Module | None = None) -> None:
     """These filters or neurons give zero whatever is fed. Args: gone: their places."""
     for part in (layer, norm):
         for parameter in part.parameters() if part is not None else ():

@@ -25,8 +25,12 @@ def vgg16(side: int) -> nn.Module:
     else:
         inputs = channels * (side // 32) ** 2
         classifier = [nn.Linear(inputs, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 1000)]
-    parts = OrderedDict(features=nn.Sequential(*blocks), flatten=nn.Flatten(), classifier=nn.Sequential(*classifier))
-    return scaled(nn.Sequential(parts))
+    parts: dict[str, nn.Module] = {
+        "features": nn.Sequential(*blocks),
+        "flatten": nn.Flatten(),
+        "classifier": nn.Sequential(*classifier),
+    }
+    return scaled(nn.Sequential(OrderedDict(parts)))
 
 
 def alexnet_convolutions() -> nn.Module:
