@@ -50,14 +50,13 @@ class Net:
 
     def export(self) -> ModelProto:
         """With the batch left open; BatchNormalization is folded, as the exporter does by itself."""
-        file = io.BytesIO()
-        image = torch.from_numpy(self.batch()["image"])
-        names: dict[str, Any] = {"input_names": ["image"], "output_names": ["output"]}
+        named: dict[str, Any] = {"input_names": ["image"], "output_names": ["output"], "opset_version": 17}
         axes = {"image": {0: "batch"}, "output": {0: "batch"}}
-        torch.onnx.export(
-            self.module.eval(), (image,), file, dynamo=False, opset_version=17, dynamic_axes=axes, **names
-        )
-        return onnx.load_from_string(file.getvalue())
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter that folds
+            path, image = Path(folder) / "net.onnx", torch.from_numpy(self.batch()["image"])
+            torch.onnx.export(self.module.eval(), (image,), str(path), dynamo=False, dynamic_axes=axes, **named)
+            return onnx.load(path)
 
 
 def convolutions(module: nn.Module) -> list[nn.Conv2d]:
