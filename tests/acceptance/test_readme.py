@@ -39,7 +39,15 @@ def run(command: list[str], folder: Path, seconds: int = 280, **environment: str
 
 
 def test_every_block_is_run_here():
-    tested = ["make demo", "make up", "lenet5.onnx", "from secateur", "-m pruning", "docker compose"]
+    tested = [
+        "make demo",
+        "make up",
+        "lenet5.onnx",
+        "from secateur",
+        "-m pruning ",
+        "pruning.onnx.pack",
+        "docker compose",
+    ]
     for _, text in BLOCKS:
         assert len([t for t in tested if t in text]) == 1, text
 
@@ -93,12 +101,22 @@ def test_the_first_job_with_the_client(service: Service, tmp_path: Path):
 
 
 def test_without_any_service(tmp_path: Path):
-    command = block("bash", "-m pruning").split()
+    command = block("bash", "-m pruning ").split()
     assert command[0] == ".venv/bin/python" and command[-2:] == ["--out", "out"]
     said = run([sys.executable, *command[1:-1], str(tmp_path)], HOUSE)
     assert "76,320 weights became 3,816" in said
     named = set(re.findall(r"^\| `([\w.]+)`", section("What comes back"), re.MULTILINE))
     assert {p.name for p in tmp_path.iterdir()} == named
+
+
+def test_packing_alone(tmp_path: Path):
+    command = block("bash", "pruning.onnx.pack").split()
+    assert command[0] == ".venv/bin/python" and command[3:] == ["out/pruned.onnx", "-o", "out/small.onnx"]
+    small = tmp_path / "small.onnx"
+    file = HOUSE / "examples" / "digits.onnx"
+    said = run([sys.executable, *command[1:3], str(file), "-o", str(small)], HOUSE)
+    assert "every number to the bit" in said and small.stat().st_size < file.stat().st_size
+    onnx.checker.check_model(onnx.load(small))
 
 
 def test_the_export_makes_a_file_that_is_taken(tmp_path: Path):
