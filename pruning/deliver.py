@@ -83,6 +83,8 @@ def _masked(trained: Trained) -> ModelProto:
     network = trained.network
     useful, W = useful_weights(trained.model, network), {k: w.detach().clone() for k, w in network.W().items()}
     network.set_W({k: w * useful[k] + 0.0 for k, w in W.items()})  # no zero is negative: they compress worse
+    for bias in network.b().values():
+        bias.data += 0.0
     masked = write_back(trained.model, network)
     network.set_W(W)  # what is delivered is held against the network as it was trained
     return masked

@@ -133,7 +133,7 @@ def test_only_weights_change(digits):
 
 def test_the_listener_hears_the_whole_story(digits):
     _, listener, _ = digits
-    assert listener.phases == ["import", "baseline", "admm", "prune", "retrain", "verify", "measure", "report"]
+    assert listener.phases == ["import", "baseline", "admm", "prune", "retrain", "remove", "pack", "verify", "measure", "report"]
     assert listener.shares == sorted(listener.shares)
     assert [m.step for m in listener.metrics] == list(range(8))
     assert {"loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho"} <= set(listener.metrics[1].values)
@@ -190,7 +190,7 @@ def test_admm_ends_when_it_has_converged(tiny, tiny_data):
     resumed = Recorder()
     got = prune(easy, resumed, listener.checkpoints[0])
     assert got.files["pruned.onnx"] == expected.files["pruned.onnx"]
-    assert resumed.phases == ["import", "baseline", "prune", "retrain", "verify", "measure", "report"]
+    assert resumed.phases == ["import", "baseline", "prune", "retrain", "remove", "pack", "verify", "measure", "report"]
     assert resumed.shares == sorted(resumed.shares) and resumed.shares[0] > 0
 
 
