@@ -133,7 +133,18 @@ def test_only_weights_change(digits):
 
 def test_the_listener_hears_the_whole_story(digits):
     _, listener, _ = digits
-    assert listener.phases == ["import", "baseline", "admm", "prune", "retrain", "remove", "pack", "verify", "measure", "report"]
+    assert listener.phases == [
+        "import",
+        "baseline",
+        "admm",
+        "prune",
+        "retrain",
+        "remove",
+        "pack",
+        "verify",
+        "measure",
+        "report",
+    ]
     assert listener.shares == sorted(listener.shares)
     assert [m.step for m in listener.metrics] == list(range(8))
     assert {"loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho"} <= set(listener.metrics[1].values)
