@@ -1,5 +1,6 @@
 """From a trained network to files: written back, made smaller, reopened, checked and measured."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from safetensors.torch import save
 
 from pruning.account import Measured, Trained, report_of
 from pruning.accuracy import accuracy_of, metric_of
+from pruning.errors import WrongDelivery, first_line
 from pruning.listener import Listener
 from pruning.measure import LARGER, measure
 from pruning.onnx import batchnorm
@@ -16,13 +18,15 @@ from pruning.onnx.pack import Packed, pack
 from pruning.onnx.useful import useful_weights
 from pruning.onnx.writeback import write_back
 from pruning.plan import Plan
-from pruning.proof import change, examples_of, verify
+from pruning.proof import change, exactness, examples_of, verify
 from pruning.report import LayerForm, PackedReport, Report
 from pruning.report_page import render
 from pruning.smaller import smaller
 from pruning.tally import Tally, tally, weights_of
 
+log = logging.getLogger(__name__)
 NO_GAIN = "packed.onnx would be no smaller than pruned.onnx, so there is none"
+NOT_PACKED = "there is no packed.onnx, as the model cannot be packed"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,14 @@ class Delivery:
 
     files: Mapping[str, bytes]
     report: Report
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """The packed file, and what is said of it."""
+
+    content: bytes
+    report: PackedReport
 
 
 def deliver(trained: Trained, listener: Listener) -> Delivery:
@@ -47,7 +59,7 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     smallest = _smallest(masked, trained)
     files = {"dense": trained.order.model, "pruned": smallest.model.SerializeToString()}
     listener.phase("pack", 0.91)
-    packed = _packed(smallest.model, len(files["pruned"]), plan)
+    packed, why = _packed(smallest.model, files["pruned"], trained) if plan.deliver.pack else (None, ())
     files |= {"packed": packed.content} if packed else {}
     listener.phase("verify", 0.92)
     found = tally(files["pruned"], trained.network, plan.quantize is not None)
@@ -63,8 +75,8 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
             found.removed,
             accuracy,
             measure(files, test.prepared(slice(0, min(LARGER, len(test)))), plan.deliver.seconds),
-            (*doubts, *trained.ended.notes, *_notes(found), *([NO_GAIN] if plan.deliver.pack and not packed else [])),
-            _about(packed, files["pruned"], trained) if packed else None,
+            (*doubts, *trained.ended.notes, *_notes(found), *why),
+            packed.report if packed else None,
             tuple(LayerForm(**vars(choice)) for choice in smallest.choices),
         ),
     )
@@ -99,19 +111,29 @@ def _smallest(masked: ModelProto, trained: Trained) -> Fastest:
     return smaller(masked, x, plan.quantize is not None, plan.deliver.rewrite, plan.deliver.seconds)
 
 
-def _packed(model: ModelProto, bytes_now: int, plan: Plan) -> Packed | None:
-    """None where it is not wanted, or gains nothing."""
-    packed = pack(model, plan.deliver.biases) if plan.deliver.pack else None
-    return packed if packed and len(packed.content) < bytes_now else None
+def _packed(model: ModelProto, pruned: bytes, trained: Trained) -> tuple[_Packed | None, tuple[str, ...]]:
+    """None, and why, where it gains nothing or cannot be made: the training is in the other files."""
+    try:
+        packed = pack(model, trained.order.plan.deliver.biases)
+        if len(packed.content) >= len(pruned):
+            return None, (NO_GAIN,)
+        return _Packed(packed.content, _about(packed, pruned, trained)), ()
+    except WrongDelivery:
+        why = "ONNX Runtime does not compute the same with it"
+    except Exception as error:  # codecs, converters and runtimes have their own, and a job of hours is not lost to them
+        log.warning("a model cannot be packed", exc_info=True)
+        why = first_line(error)
+    return None, (f"{NOT_PACKED}: {why}",)
 
 
 def _about(packed: Packed, pruned: bytes, trained: Trained) -> PackedReport:
     """Its accuracy is counted again where its weights are others. Raises: WrongDelivery."""
+    within = exactness(trained) if packed.exact else None
     return PackedReport(
         bytes=len(packed.content),
         exact=packed.exact,
         largest_change=packed.largest_change,
-        agrees_max_abs=change(pruned, packed.content, examples_of(trained), within=None if not packed.exact else 0),
+        agrees_max_abs=change(pruned, packed.content, examples_of(trained), within),
         accuracy=None if packed.exact else metric_of(packed.content, trained),
     )
 

@@ -26,10 +26,10 @@ def verify(pruned: bytes, masked: bytes, trained: Trained, zeros: int) -> Checks
     onnx.checker.check_model(ModelProto.FromString(pruned))
     examples = examples_of(trained)
     found = [compare(pruned, trained.network, x) for x in examples]
-    limit, exact = (HALF_LIMIT, HALF_EXACT) if _is_half(trained) else (LIMIT, EXACT)
+    limit = HALF_LIMIT if _is_half(trained) else LIMIT
     if not all(agreement is not None and agreement.relative <= limit for agreement in found):
         raise WrongDelivery
-    change(masked, pruned, examples, exact)
+    change(masked, pruned, examples, exactness(trained))
     worst = max(agreement.max_abs for agreement in found if agreement is not None)
     return Checks(opens=True, checker=True, agrees_max_abs=worst, zeros_counted=zeros)
 
@@ -51,6 +51,11 @@ def change(one: bytes, other: bytes, examples: list[Feeds], within: float | None
     if within is not None and any(relative > within for _, relative in found):
         raise WrongDelivery
     return max(absolute for absolute, _ in found)
+
+
+def exactness(trained: Trained) -> float:
+    """The largest difference between two files with the same weights, relative to an output's largest value."""
+    return HALF_EXACT if _is_half(trained) else EXACT
 
 
 def examples_of(trained: Trained) -> list[Feeds]:

@@ -1,6 +1,7 @@
 """Layers whose weights could be stored without what is zero in all filters, and graphs with others in their place."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,7 +101,7 @@ def layers(model: ModelProto) -> list[Layer]:
     """Those of the graph whose weight has zeros and is read by nothing else, in the graph's order."""
     if opset_of(model) < OLDEST_CONVERTED:
         return []
-    stored, taken = stored_tensors(model), names(model)
+    stored, taken = stored_tensors(model), sorted(names(model))
     own = {name for name, times in uses(model).items() if times == 1 and name in stored}
     found = []
     for node in model.graph.node:
@@ -172,8 +173,9 @@ def taps(W: np.ndarray) -> int:
     return math.prod(W.shape[2:])
 
 
-def _stem(output: str, taken: set[str]) -> str:
+def _stem(output: str, taken: Sequence[str]) -> str:
+    """Args: taken: in order, so that what begins alike stands together."""
     stem = f"{output}.live"
-    while any(name.startswith(stem) for name in taken):
+    while (at := bisect_left(taken, stem)) < len(taken) and taken[at].startswith(stem):
         stem += "_"
     return stem

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from pruning.dtypes import NUMPY
 from pruning.errors import NotPacked, PruningError
 from pruning.measure import session
+from pruning.onnx.agree import difference
 from pruning.onnx.pack import Packed, pack
 from pruning.onnx.vet import vet
 
@@ -75,7 +76,9 @@ def _difference(dense: ort.InferenceSession, small: ort.InferenceSession) -> flo
             expected = dense.run(None, feeds)
         except Exception:  # noqa: BLE001  # ONNX Runtime raises a dozen classes of its own, with no common base
             continue
-        return max(map(_relative, small.run(None, feeds), expected), default=0.0)
+        return max(
+            difference(np.asarray(a), np.asarray(b))[1] for a, b in zip(small.run(None, feeds), expected, strict=True)
+        )
     return None
 
 
@@ -89,23 +92,9 @@ def _feeds(s: ort.InferenceSession, size: int) -> dict[str, np.ndarray]:
     return feeds
 
 
-def _relative(got: object, expected: object) -> float:
-    a, b = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    if a.shape != b.shape:
-        return np.inf
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore"):
-        worst = float(np.where(same, 0, np.abs(a - b)).max(initial=0))
-    return worst / max(float(np.abs(b[np.isfinite(b)]).max(initial=0)), 1e-30) if worst else 0.0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pruning.onnx.pack", description="Pack a pruned ONNX file.")
     parser.add_argument("file", type=Path, help="ONNX file with zeros or few levels among its weights")
     parser.add_argument("-o", "--out", type=Path, default=Path("packed.onnx"), help="default: packed.onnx")
     parser.add_argument("--biases", choices=("float32", "int8"), default="float32", help="int8 rounds them")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

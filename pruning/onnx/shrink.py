@@ -149,12 +149,14 @@ def _rounded(labels: Labels, kept: Mask, parts: Sequence[Ids], multiple: int) ->
     if multiple <= 1:
         return kept
     classes = labels.classes()
+    together = np.argsort(classes, kind="stable")
+    bounds = np.searchsorted(classes[together], np.arange(labels.count + 1))
     kept, before = kept.copy(), -1
     while before != (before := int(kept.sum())):  # a class may count in several parts
         for part in parts:
             gone = iter(np.unique(classes[part[~kept[part]]]).tolist())
             while kept[part].sum() % multiple and (more := next(gone, None)) is not None:
-                kept |= classes == more
+                kept[together[bounds[more] : bounds[more + 1]]] = True
     return kept
 
 

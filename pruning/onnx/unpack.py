@@ -1,11 +1,11 @@
 """A packed file back to plain stored tensors."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper, shape_inference
 
 from pruning.errors import OutOfMemory, RejectedModel, first_line, is_out_of_memory
 from pruning.onnx.vet import STANDARD, graphs_of
@@ -41,6 +41,7 @@ def _decoder(model: ModelProto, number: int) -> ModelProto:
         raise RejectedModel(f"the file is marked as packed and decodes with other operators than ours{AGAIN}")
     result = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     _check_products(nodes, {t.name for t in graph.initializer if len(t.dims) == 1})
+    _check_divisors(nodes, {t.name: t for t in graph.initializer})
     read = {name for node in nodes for name in node.input}
     made = {name for node in nodes for name in node.output}
     given = {i.name for i in graph.input}
@@ -61,6 +62,13 @@ def _check_products(nodes: Sequence[NodeProto], vectors: set[str]) -> None:
     """Two large matrices could keep a machine busy for hours."""
     if any(n.op_type == "MatMul" and set(n.input[1:]) - vectors for n in nodes):
         raise RejectedModel(f"the file is marked as packed and multiplies by what is no stored vector{AGAIN}")
+
+
+def _check_divisors(nodes: Sequence[NodeProto], stored: Mapping[str, TensorProto]) -> None:
+    """The lowest whole number divided by -1 stops the process, and nobody could say why."""
+    for name in (name for n in nodes if n.op_type in ("Div", "Mod") for name in n.input[1:]):
+        if name not in stored or not (numpy_helper.to_array(stored[name]) > 0).all():
+            raise RejectedModel(f"the file is marked as packed and divides by what is no stored positive number{AGAIN}")
 
 
 def _shapes(decoder: ModelProto) -> list[ValueInfoProto]:

@@ -26,8 +26,8 @@ def move_gathers(model: ModelProto) -> ModelProto:
     result.CopyFrom(model)
     graph, stored, count, taken = result.graph, stored_tensors(result), uses(result), names(result)
     made = {name: node for node in graph.node for name in node.output}
-    nodes, added, changed = list(graph.node), dict[str, list[NodeProto]](), set[str]()
-    for node in graph.node:
+    added, changed, gone = dict[str, list[NodeProto]](), set[str](), set[int]()
+    for place, node in enumerate(graph.node):
         path = _up(node.input[0], made, count) if _picks_channels(node, stored) else []
         if not path or not _may_double(path[-1], stored[node.input[1]].dims[0], stored, count):
             continue
@@ -35,9 +35,9 @@ def move_gathers(model: ModelProto) -> ModelProto:
         added[path[-1].input[1]] = picks
         changed |= {n.output[0] for n in path}
         path[0].output[0], made[node.output[0]] = node.output[0], path[0]
-        nodes.remove(node)
+        gone.add(place)
     last = len(graph.node)
-    for node in nodes:
+    for node in [node for place, node in enumerate(graph.node) if place not in gone]:
         graph.node.extend([*(added.get(node.input[1], []) if len(node.input) > 1 else []), node])
     del graph.node[:last]
     described = [value for value in graph.value_info if value.name not in changed]

@@ -52,6 +52,12 @@ def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
     if len(content) > limits.bytes:
         raise RejectedModel(f"the file has {len(content):,} bytes; at most {limits.bytes:,} are taken")
     model = _parse(content)
+    check(model, limits)
+    return model
+
+
+def check(model: ModelProto, limits: Limits) -> None:
+    """Every rule that needs no bytes. Raises: RejectedModel."""
     try:
         _check_counts(model, limits)
         _check_names(model, limits)
@@ -63,7 +69,6 @@ def vet(content: bytes, limits: Limits | None = None) -> ModelProto:
         _check_tensors(model, limits, _check_finite)
     except UnicodeDecodeError as error:
         raise RejectedModel("a name in the file is not text (UTF-8); export the model again") from error
-    return model
 
 
 def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:

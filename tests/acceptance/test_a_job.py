@@ -34,7 +34,9 @@ def test_it_succeeds_and_says_how(service: Service, done: dict) -> None:
 def test_the_file_is_what_the_report_says(service: Service, done: dict) -> None:
     report = service.http.get(f"/v1/jobs/{done['id']}/report").json()
     files = {f["name"]: f for f in service.http.get(f"/v1/jobs/{done['id']}/artifacts").json()["items"]}
-    assert set(files) == {"pruned.onnx", "report.json", "report.html", "manifest.json", "masks.safetensors"}
+    assert set(files) == {
+        *("pruned.onnx", "packed.onnx", "report.json", "report.html", "manifest.json", "masks.safetensors")
+    }
     response = service.http.get(files["pruned.onnx"]["url"])
     assert hashlib.sha256(response.content).hexdigest() == files["pruned.onnx"]["sha256"]
     assert response.headers["etag"] == f'"{files["pruned.onnx"]["sha256"]}"'
@@ -65,7 +67,7 @@ def test_events_are_numbered_without_gaps_and_metrics_follow(service: Service, d
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
     assert [e["data"]["status"] for e in events if e["kind"] == "status"] == ["queued", "running", "succeeded"]
     phases = [e["data"]["phase"] for e in events if e["kind"] == "phase"]
-    assert phases == ["import", "baseline", "admm", "prune", "retrain", "verify", "measure", "report"]
+    assert phases == ["import", "baseline", "admm", "prune", "retrain", "remove", "pack", "verify", "measure", "report"]
     metrics = service.http.get(f"/v1/jobs/{done['id']}/metrics").json()
     assert metrics["step"] == list(range(16)) and len({len(v) for v in metrics.values()}) == 1
     assert metrics["primal"][0] is None and metrics["primal"][1] > metrics["primal"][10] > 0

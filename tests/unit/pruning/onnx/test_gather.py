@@ -1,5 +1,7 @@
 """A layer in another form computes what it did, and its weight keeps its name and all that is not zero."""
 
+import time
+
 import numpy as np
 import onnx
 import pytest
@@ -104,6 +106,27 @@ def test_what_is_read_twice_stays():
     model.graph.node.append(node("Conv", ["y", "w"], ["z"]))
     model.graph.output[0].name = "z"
     assert layers(model) == []
+
+
+def test_new_names_begin_as_no_other_does():
+    model = convolution(sparse(8, 32, 3, 3), [8, 8], pads=[1] * 4)
+    stems = [layers(model)[0].stem]
+    for _ in range(2):
+        model.graph.node.append(node("Relu", ["y"], [f"{stems[-1]}.0"]))
+        stems.append(layers(model)[0].stem)
+    assert stems == ["c.live", "c.live_", "c.live__"]
+
+
+def test_layers_of_a_graph_of_many_nodes_are_found_soon():
+    w = numpy_helper.from_array(np.eye(2, dtype=np.float32))
+    nodes, tensors = [], []
+    for i in range(8000):
+        nodes.append(node("MatMul", [f"h{i}", f"w{i}"], [f"h{i + 1}"]))
+        tensors.append(TensorProto(name=f"w{i}", dims=w.dims, data_type=w.data_type, raw_data=w.raw_data))
+    model = made(nodes, tensors, [port("h0", "N", 2)], [port("h8000", "N", 2)])
+    start = time.process_time()
+    assert len(layers(model)) == 8000
+    assert time.process_time() - start < 10  # each of them against all names took a minute
 
 
 @pytest.mark.parametrize("ir_version", [3, 8])

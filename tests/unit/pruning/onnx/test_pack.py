@@ -23,6 +23,7 @@ from pruning.onnx.convert import stored_tensors
 from pruning.onnx.pack import pack
 from pruning.onnx.packing import main
 from pruning.onnx.unpack import MARK, OPERATORS, unpack
+from pruning.onnx.upload import open_upload
 from pruning.onnx.vet import vet
 from tests.conftest import DATA, HOUSE
 from tests.unit.pruning.onnx.test_weights import made, node, port
@@ -321,6 +322,27 @@ def test_a_decoder_multiplies_by_stored_vectors_only():
     model.metadata_props.add(key=MARK, value="2")
     with pytest.raises(RejectedModel, match="no stored vector"):
         unpack(model)
+
+
+@pytest.mark.parametrize("operator", ["Div", "Mod"])
+@pytest.mark.parametrize("divisor", [-1, 0])
+def test_a_decoder_divides_by_positive_numbers_only(operator: str, divisor: int):
+    nodes = [node(operator, ["a", "b"], ["q"]), node("Cast", ["q"], ["z"], to=1), node("Add", ["x", "z"], ["y"])]
+    numbers = {"a": np.full(9, np.iinfo(np.int64).min), "b": np.array([divisor])}
+    tensors = [numpy_helper.from_array(values, name) for name, values in numbers.items()]
+    model = made(nodes, tensors, [port("x", 9)], [port("y", 9)])
+    model.metadata_props.add(key=MARK, value="1")
+    with pytest.raises(RejectedModel, match="no stored positive number"):
+        unpack(model)
+
+
+def test_what_is_decoded_is_vetted_as_if_it_had_been_stored():
+    nodes = [node("Mul", ["a", "a"], ["n"]), node("Expand", ["x", "n"], ["z"]), node("ReduceMax", ["z"], ["y"])]
+    model = made(nodes, [numpy_helper.from_array(np.array([300, 300]), "a")], [port("x", 1, 1)], [port("y", 1, 1)])
+    model.metadata_props.add(key=MARK, value="1")
+    vet(model.SerializeToString())
+    with pytest.raises(RejectedModel, match=r"dimensions \[90000, 90000\]"):
+        open_upload(model.SerializeToString())
 
 
 def test_every_codec_is_in_a_table():
