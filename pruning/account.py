@@ -13,7 +13,7 @@ from onnx import ModelProto
 from pruning.analysis import Layer
 from pruning.data.dataset import Dataset
 from pruning.following import Ended
-from pruning.measure import Measurement
+from pruning.measure import Measurement, machine
 from pruning.objective import Objective
 from pruning.onnx.network import Network
 from pruning.order import Order
@@ -36,6 +36,7 @@ from pruning.report import (
 from pruning.runtimes import Facts, about
 
 ROUNDING = 1e-9
+MUCH = 1.1  # times the rate that was asked for
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
@@ -130,14 +131,14 @@ def _is_pointwise(layer: Layer) -> bool:
 
 
 def _zero_share(layers: list[LayerReport]) -> float | None:
-    weights = sum(layer.weights for layer in layers)
-    return 1 - sum(layer.kept for layer in layers) / weights if weights else None
+    stored = sum(layer.weights if layer.stored is None else layer.stored for layer in layers)
+    return 1 - sum(layer.kept for layer in layers) / stored if stored else None
 
 
 def _missed(budget: Budget, compression: Compression, accuracy: Accuracy) -> list[str]:
     """Where the budget was not met, by how much, and what to do."""
     if _is_met(budget, compression, accuracy):
-        return []
+        return _passed(budget, compression)
     if budget.max_accuracy_drop is not None:
         return [
             f"the goal was missed on the test split: {accuracy.drop:.4g} was lost, {budget.max_accuracy_drop:g} "
@@ -147,6 +148,19 @@ def _missed(budget: Budget, compression: Compression, accuracy: Accuracy) -> lis
         over = _smallest(compression.bytes) / budget.bytes - 1
         return [f"the file is {over:.1%} larger than was asked for: ask for so much less"]
     return [f"more stayed than was asked for: a rate of {compression.pruning_rate:.4g} was reached"]
+
+
+def _passed(budget: Budget, compression: Compression) -> list[str]:
+    """Where much more went than was asked for: weights that nothing reads any more go too."""
+    if budget.pruning_rate is None and budget.sparsity is None:
+        return []
+    asked, reached = budget.kept_of(compression.weights_total), compression.weights_kept
+    if reached * MUCH > asked:
+        return []
+    return [
+        f"more went than was asked for: {reached:,} weights are left of {asked:,} that might have been, because what "
+        "nothing reads goes too; for higher accuracy ask for a lower rate"
+    ]
 
 
 def _is_met(budget: Budget, compression: Compression, accuracy: Accuracy) -> bool:
@@ -220,5 +234,6 @@ def _manifest(trained: Trained) -> Manifest:
         seed=order.plan.train.seed,
         versions={"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         device=trained.device,
+        machine=machine(),
         seconds=round(time.monotonic() - trained.started, 3),
     )

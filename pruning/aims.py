@@ -12,6 +12,7 @@ from pruning.measure import gzip_bytes
 from pruning.objective import Objective
 from pruning.onnx.network import Network
 from pruning.onnx.pack import pack
+from pruning.onnx.shrink import shrink
 from pruning.onnx.writeback import write_back
 from pruning.plan import Budget, Plan
 from pruning.quantize import bits_of, project, squared_error
@@ -73,5 +74,5 @@ def _bytes_at(plan: Plan, model: ModelProto, network: Network, rate: float) -> i
     written = write_back(model, network)
     network.set_W(W)
     if plan.deliver.pack:
-        return len(pack(written, plan.deliver.biases).content)
+        return len(pack(shrink(written) if plan.may_remove() else written, plan.deliver.biases).content)
     return gzip_bytes(written.SerializeToString())

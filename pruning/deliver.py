@@ -25,6 +25,11 @@ from pruning.smaller import smaller
 from pruning.tally import Tally, tally, weights_of
 
 log = logging.getLogger(__name__)
+ROUNDED = (
+    "some filters that are always zero stay, as ONNX Runtime is faster with channels in multiples of 8 or 16; "
+    "deliver.rewrite: false takes them out too, for a smaller file"
+)
+NOT_REMOVED = "what is dead stays in the graph, as taking it out failed; please report this model"
 NO_GAIN = "packed.onnx would be no smaller than pruned.onnx, so there is none"
 NOT_PACKED = "there is no packed.onnx, as the model cannot be packed"
 
@@ -56,7 +61,7 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     trained.network.module.cpu()
     batchnorm.fold(trained.network)
     masked = _masked(trained)
-    smallest = _smallest(masked, trained)
+    smallest, not_removed = _smallest(masked, trained)
     files = {"dense": trained.order.model, "pruned": smallest.model.SerializeToString()}
     listener.phase("pack", 0.91)
     packed, why = _packed(smallest.model, files["pruned"], trained) if plan.deliver.pack else (None, ())
@@ -75,19 +80,13 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
             found.removed,
             accuracy,
             measure(files, test.prepared(slice(0, min(LARGER, len(test)))), plan.deliver.seconds),
-            (*doubts, *trained.ended.notes, *_notes(found), *why),
+            (*doubts, *trained.ended.notes, *_notes(found), *not_removed, *why),
             packed.report if packed else None,
-            tuple(LayerForm(**vars(choice)) for choice in smallest.choices),
+            _forms(smallest, trained),
         ),
     )
     listener.phase("report", 0.99)
     return Delivery(_files(files, masked, trained, report), report)
-
-
-def may_remove(plan: Plan) -> bool:
-    """Whether channels may leave the graph: not where m consecutive inputs belong together."""
-    rules = [rule.pattern for rule in plan.layers if rule.pattern is not None]
-    return plan.deliver.remove and all(pattern.kind != "n_m" for pattern in (plan.pattern, *rules))
 
 
 def _masked(trained: Trained) -> ModelProto:
@@ -102,13 +101,29 @@ def _masked(trained: Trained) -> ModelProto:
     return masked
 
 
-def _smallest(masked: ModelProto, trained: Trained) -> Fastest:
-    """What is delivered of it."""
+def _smallest(masked: ModelProto, trained: Trained) -> tuple[Fastest, tuple[str, ...]]:
+    """What is delivered of it, and what is to be said of that; all of it where removal fails."""
     plan = trained.order.plan
-    if not may_remove(plan):
-        return Fastest.unchanged(masked)
+    if not plan.may_remove():
+        return Fastest.unchanged(masked), ()
     x = trained.dataset.train.prepared(slice(0, 1))
-    return smaller(masked, x, plan.quantize is not None, plan.deliver.rewrite, plan.deliver.seconds)
+    try:
+        found = smaller(masked, x, plan.quantize is not None, plan.deliver.rewrite, plan.deliver.seconds)
+    except (
+        Exception
+    ) as error:  # whatever a graph that nobody thought of does to a rule: a job of hours is not lost to it
+        log.warning("nothing could be removed from a model", exc_info=True)
+        return Fastest.unchanged(masked), (f"{NOT_REMOVED}: {first_line(error)}",)
+    return found, (ROUNDED,) if found.variant else ()
+
+
+def _forms(smallest: Fastest, trained: Trained) -> tuple[LayerForm, ...]:
+    """Layers by the names that they have elsewhere in the report."""
+    names = {layer.weight: name for name, layer in trained.network.layers.items()}
+    return tuple(
+        LayerForm(layer=names.get(c.layer, c.layer), form=c.form, dense_ms=c.dense_ms, chosen_ms=c.chosen_ms)
+        for c in smallest.choices
+    )
 
 
 def _packed(model: ModelProto, pruned: bytes, trained: Trained) -> tuple[_Packed | None, tuple[str, ...]]:

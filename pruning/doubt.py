@@ -30,6 +30,20 @@ def doubt(goal: Goal, counts: np.ndarray, preprocess: Preprocess, x: Mapping[str
     )
 
 
+def regrown(weights: int, kept: int, left: int) -> str | None:
+    """A sentence, where a model came with so many zeros that the budget asks for none; None: nothing to say.
+
+    Args: kept: weights of the model that are not zero; left: that may stay.
+    """
+    if kept > left or kept == weights:
+        return None
+    return (
+        f"{weights - kept:,} of the model's {weights:,} weights were zero before the job, and the budget leaves "
+        f"{left:,}, no fewer than the {kept:,} that it has: zeros may grow back; for fewer weights ask for a "
+        f"pruning rate above {weights / max(kept, 1):.3g}"
+    )
+
+
 def _advice(preprocess: Preprocess, most: float, are_images: bool) -> str:
     tries = []
     if are_images and most > PIXELS and preprocess.scale == 1:

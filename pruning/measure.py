@@ -3,6 +3,7 @@
 import gzip
 import math
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -42,7 +43,8 @@ ZSTD, ZSTD_FAST, LARGE_BYTES = 19, 15, 2**23
 class Latency:
     """Milliseconds for a call with `batch` examples, the files in turn: medians of `runs` calls of each.
 
-    speedup: median of dense / pruned, call by call; spread: interquartile range of pruned, relative to its median.
+    speedup: median of dense / pruned, call by call; spread: interquartile range of a file relative to
+    its median, of dense or pruned, whichever is larger.
     """
 
     provider: str
@@ -224,6 +226,13 @@ def cores() -> int:
     return min(mine, psutil.cpu_count(logical=False) or mine)
 
 
+def machine() -> str:
+    """The processor, as far as it says what it is, and how many of its cores there are."""
+    said = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {cores()} cores"
+
+
 def _places() -> list[tuple[str, int]]:
     """Providers and threads to measure with."""
     cpu = [(CPU, threads) for threads in sorted({1, cores()})]
@@ -255,9 +264,13 @@ def _row(
     times = in_turn({name: partial(s.run, None, feed) for name, s in sessions.items()}, seconds)
     medians = {f"{name}_ms": statistics.median(taken) for name, taken in times.items()}
     ratio = statistics.median(d / p for d, p in zip(times["dense"], times["pruned"], strict=True))
-    low, _, high = statistics.quantiles(times["pruned"], n=4)
-    spread = (high - low) / medians["pruned_ms"]
+    spread = max(_spread(times[name]) for name in ("dense", "pruned"))
     return Latency(provider, threads, frame.size, len(times["pruned"]), speedup=ratio, spread=spread, **medians)
+
+
+def _spread(taken: Sequence[float]) -> float:
+    low, median, high = statistics.quantiles(taken, n=4)
+    return (high - low) / median
 
 
 def _larger(sessions: Mapping[str, ort.InferenceSession], x: Feeds, one: Latency) -> list[Feeds]:

@@ -15,7 +15,7 @@ from pruning.course import total_steps
 from pruning.data.cache import read
 from pruning.data.dataset import Dataset, Split
 from pruning.deliver import Delivery, deliver
-from pruning.doubt import LOOKED_AT, doubt
+from pruning.doubt import LOOKED_AT, doubt, regrown
 from pruning.errors import InvalidPlan
 from pruning.following import Tick, follow
 from pruning.listener import Listener, Metric
@@ -32,6 +32,7 @@ from pruning.stages.problem import Checkpoint, Problem
 from pruning.train import Trainer
 
 EXAMPLES_FOR_STATISTICS = 1024
+MANY = 0.9  # of the weights: with fewer a model was pruned before
 
 
 def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) -> Delivery:
@@ -63,9 +64,11 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     tick = Tick(listener, total_steps(plan, train.steps))
     trainer = Trainer(network, train, objective, plan.train, tick)
     problem = Problem(model, network, train, val, plan, objective, trainer, floor)
+    warning = _zeros_before(network, plan)
     if resume is None:
-        _baseline(problem, listener)
+        _baseline(problem, listener, warning)
     ended = follow(problem, listener, resume, started)
+    ended = replace(ended, notes=(*warning, *ended.notes))
     trained = Trained(model, network, dataset, order, objective, ended, str(device), train.size, started)
     return deliver(trained, listener)
 
@@ -125,10 +128,22 @@ def _put_batch_norm_back(network: Network, plan: Plan, train: Batches, was_there
         batchnorm.insert(network, (train.at(step)[0] for step in range(steps)))
 
 
-def _baseline(problem: Problem, listener: Listener) -> None:
-    """The dense network on the validation split; a warning where it is no better than chance."""
+def _zeros_before(network: Network, plan: Plan) -> tuple[str, ...]:
+    """A warning where the model came with more zeros than the budget asks for."""
+    if plan.budget.pruning_rate is None and plan.budget.sparsity is None:
+        return ()
+    W = network.W().values()
+    total, kept = sum(w.numel() for w in W), sum(int(w.count_nonzero()) for w in W)
+    text = regrown(total, kept, plan.budget.kept_of(total))
+    return (text,) if text and kept < total * MANY else ()
+
+
+def _baseline(problem: Problem, listener: Listener, warnings: tuple[str, ...]) -> None:
+    """The dense network on the validation split; a warning where it is no better than chance, and those given."""
     counts, goal = problem.objective.count(problem.network, problem.val), problem.objective.goal
     listener.metric(Metric(0, "baseline", 0, {"accuracy": METRICS[goal.metric].value(counts)}, goal.metric))
     split = problem.val.split
     if text := doubt(goal, counts, split.preprocess, split.prepared(slice(0, LOOKED_AT))):
         listener.warning(text)
+    for warning in warnings:
+        listener.warning(warning)

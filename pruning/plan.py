@@ -178,3 +178,8 @@ class Plan(Frozen):
         if self.method == "joint" and self.pattern.kind != "unstructured":
             raise ValueError("joint prunes single weights and whole units: its pattern is unstructured")
         return self
+
+    def may_remove(self) -> bool:
+        """Whether channels may leave the graph: not where m consecutive inputs belong together."""
+        rules = [rule.pattern for rule in self.layers if rule.pattern is not None]
+        return self.deliver.remove and all(pattern.kind != "n_m" for pattern in (self.pattern, *rules))

@@ -72,7 +72,8 @@ class Compression(Frozen):
 
 
 class LatencyReport(Frozen):
-    """The files run in turn; medians in milliseconds, spread = interquartile range of pruned / its median."""
+    """The files run in turn; medians in milliseconds, spread = interquartile range / median, of the
+    file where it is larger; speedup = median of dense / pruned, call by call."""
 
     runtime: str
     provider: str
@@ -131,6 +132,7 @@ class LayerReport(Frozen):
     kind: str
     weights: int
     kept: int
+    stored: int | None = Field(default=None, description="Weights that the file has of it, those that are zero too.")
     sparsity: float
     bits: int = Field(default=32, description="Of a kept weight; counted in the file where it was quantized.")
     filters_removed: int = Field(default=0, description="Filters or neurons that the file has no more.")
@@ -174,6 +176,7 @@ class Manifest(Frozen):
     seed: int
     versions: dict[str, str]
     device: str
+    machine: str = Field(default="", description="The processor that the files were measured on, and its cores.")
     seconds: float
 
 

@@ -19,8 +19,5 @@ def smaller(masked: ModelProto, x: Feeds, quantized: bool, rewrite: bool = True,
     moved = move_constants(masked, padded=not quantized)
     if not rewrite:
         return Fastest.unchanged(shrink(moved))
-    return fastest(_distinct([shrink(moved, multiple) for multiple in MULTIPLES]), x, seconds)
-
-
-def _distinct(models: list[ModelProto]) -> list[ModelProto]:
-    return list({model.SerializeToString(): model for model in models}.values())
+    variants = {model.SerializeToString(): model for model in (shrink(moved, multiple) for multiple in MULTIPLES)}
+    return fastest(list(variants.values()), x, seconds)

@@ -39,6 +39,7 @@ def tally(content: bytes, network: Network, quantized: bool) -> Tally:
             kind=layer.kind,
             weights=layer.weights,
             kept=kept,
+            stored=values.size,
             sparsity=1 - kept / layer.weights,
             bits=_bits(values.astype(stored)) if quantized else 8 * stored.itemsize,
             filters_removed=gone,

@@ -14,7 +14,7 @@ from pruning.onnx.gather import FORMS
 from pruning.onnx.race import Clock, Race, rounds, speedups
 from pruning.onnx.upstream import move_gathers
 
-PLAIN = "as it was"
+PLAIN = "not rewritten"
 MARGIN = 1.05  # by which a form must be faster than the layer alone was
 PREFERENCE = 1.3  # by which a form must be faster than one before it in FORMS: that fits its neighbours better
 GAINS = (MARGIN, 1.5, 2.5)  # nets are tried with all layers that gain as much
@@ -40,6 +40,7 @@ class Fastest:
     choices: tuple[Choice, ...]
     before_ms: float
     after_ms: float
+    variant: int = 0
 
     @classmethod
     def unchanged(cls, model: ModelProto) -> "Fastest":
@@ -72,6 +73,7 @@ class Candidate:
     model: ModelProto
     winners: Sequence[Winner]
     taken: frozenset[str] = frozenset()
+    variant: int = 0
 
     def choices(self) -> tuple[Choice, ...]:
         """Of every layer that had an alternative."""
@@ -96,7 +98,7 @@ def fastest(models: Sequence[ModelProto], x: Feeds, seconds: float = 10.0) -> Fa
             best = candidate
     before, after = race.result(clock.left())
     best = plain if race.best is race.plain else best
-    return Fastest(best.model, best.choices(), before, after)
+    return Fastest(best.model, best.choices(), before, after, best.variant)
 
 
 def winners(model: ModelProto, feed: Feeds, seconds: float, clock: Clock) -> list[Winner]:
@@ -122,7 +124,7 @@ def _candidates(models: Sequence[ModelProto], found: Sequence[Sequence[Winner]])
             for taken in (frozenset(w.layer for w in own if w.gain >= gain), frozenset[str]()):
                 if (i, taken) not in seen:
                     seen.add((i, taken))
-                    yield from _nets(Candidate(model, own, taken))
+                    yield from _nets(Candidate(model, own, taken, i))
 
 
 def _nets(candidate: Candidate) -> Iterator[Candidate]:
