@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
 
-from pruning.errors import RejectedModel
+from pruning.errors import OutOfMemory, RejectedModel
 from pruning.measure import Feeds, session
 from pruning.onnx.columns import Layer, Rewrite, layers, rewritten
 from pruning.onnx.convert import stored_tensors
@@ -164,16 +164,19 @@ def _winner(
         return None
     try:
         first = session(net.SerializeToString(), threads=1)
-    except RejectedModel:
+    except (RejectedModel, OutOfMemory):
         return None
     sessions, names = [first], [PLAIN]
     for form, rewrite in rewrites.items():
         try:
             sessions.append(session(rewritten(net, {layer.weight: rewrite}).SerializeToString(), threads=1))
             names.append(form)
-        except RejectedModel:  # a form that this version of the runtime does not know
+        except (RejectedModel, OutOfMemory):  # a form that this runtime, or machine, cannot run
             continue
-    taken = rounds([lambda s=s: s.run(None, feed) for s in sessions], clock.left(), LEAST)
+    try:
+        taken = rounds([lambda s=s: s.run(None, feed) for s in sessions], clock.left(), LEAST)
+    except Exception:  # noqa: BLE001  # as in _read
+        return None
     gains, ms = speedups(taken), np.median(taken, axis=0)
     if len(names) == 1:
         return None

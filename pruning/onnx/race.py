@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from onnx import ModelProto, TensorProto
 
-from pruning.errors import RejectedModel, first_line
+from pruning.errors import OutOfMemory, RejectedModel, first_line
 from pruning.measure import Feeds, Frame, session
 from pruning.onnx.convert import stored_tensors
 
@@ -78,7 +78,11 @@ class Race:
             rival = session(content, threads=1)
             if not agrees(_run(rival, self.feed), self.expected, self.limit):
                 return False
-        except (RejectedModel, onnx.checker.ValidationError):  # a form that this version of the runtime does not know
+        except (
+            RejectedModel,
+            OutOfMemory,
+            onnx.checker.ValidationError,
+        ):  # a form that this runtime, or machine, cannot run
             return False
         speedup = self._speedup(rival, 0)
         if speedup > HOPELESS:

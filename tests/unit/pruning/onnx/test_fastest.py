@@ -7,8 +7,10 @@ import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from pruning.errors import RejectedModel
+from pruning.errors import OutOfMemory, RejectedModel
 from pruning.onnx import fastest as module
+from pruning.onnx import race
+from pruning.onnx.columns import Draft
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.fastest import PLAIN, fastest
 from pruning.onnx.gather import FORMS
@@ -101,6 +103,27 @@ def test_a_form_that_does_not_load_is_left_out(monkeypatch):
     monkeypatch.setattr(module, "FORMS", {"broken": broken})
     model = net()
     assert fastest([model], image(model), SECONDS).choices == ()
+
+
+def test_a_form_that_does_not_run_is_left_out(monkeypatch):
+    def astray(layer):
+        draft = Draft(layer)
+        return draft.ended(draft.gather(layer.node.input[0], np.arange(999, 1000), 0), layer.W)
+
+    monkeypatch.setattr(module, "FORMS", {"astray": astray})
+    model = net()
+    assert fastest([model], image(model), SECONDS).model == model
+
+
+def test_a_rival_that_memory_does_not_suffice_for_does_not_win(monkeypatch):
+    model = net()
+    contest = Race(model, image(model))
+
+    def full(*_, **__):
+        raise OutOfMemory
+
+    monkeypatch.setattr(race, "session", full)
+    assert not contest.challenge(model, SECONDS)
 
 
 def test_the_time_is_kept():
