@@ -18,6 +18,7 @@ from pruning.onnx.codecs.stored import Stored, bits_of
 from pruning.onnx.compact import name_where_needed, shorten, without_notes
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.raised import in_brief, raised
+from pruning.onnx.thin import thin
 from pruning.onnx.unpack import MARK, unpack
 from pruning.onnx.vet import graphs_of, opset_of
 
@@ -64,8 +65,9 @@ def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> P
     """
     model = raised(unpack(model))
     packed = _packed(model, biases)
-    brief = in_brief(model) if len(packed.content) < TINY else None
-    return min(packed, _packed(brief, biases), key=lambda p: len(p.content)) if brief else packed
+    if len(packed.content) >= TINY:
+        return packed
+    return min(packed, _packed(thin(in_brief(model) or model), biases), key=lambda p: len(p.content))
 
 
 def _packed(model: ModelProto, biases: str) -> Packed:
