@@ -11,7 +11,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 from pruning.errors import NotPacked
-from pruning.onnx.codecs import CODECS, ROUNDING, eight
+from pruning.onnx.codecs import CODECS, eight
 from pruning.onnx.codecs.choice import Choice, best, choose
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored, bits_of
@@ -72,8 +72,9 @@ def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> P
 
 def _packed(model: ModelProto, biases: str) -> Packed:
     tensors = _stored(model)
-    choices = _choices(model, tensors, biases)
-    result, rows = _assembled(model, choices)
+    rounded = _rounded(model, tensors) if biases == "int8" else {}
+    choices = choose([rounded.get(t.name, t) for t in tensors], opset_of(model))
+    result, rows = _assembled(model, choices, set(rounded))
     exact, change = _largest_change(result, tensors)
     if not exact and biases == "float32":
         raise NotPacked("the packed file does not decode to the weights of the model; please report this model")
@@ -85,16 +86,15 @@ def _stored(model: ModelProto) -> list[Stored]:
     return [Stored(k, numpy_helper.to_array(t)) for k, t in stored_tensors(model).items() if t.data_type in TYPES]
 
 
-def _choices(model: ModelProto, tensors: Sequence[Stored], biases: str) -> list[Choice]:
-    opset, rounded = opset_of(model), []
-    if biases == "int8":
-        names = _biases(model)
-        group = eight.fitting([t for t in tensors if t.name in names])
-        pieces = Pieces(opset)
-        if group and eight.emit(pieces, group) and pieces.size() < sum(best((t,), opset).bytes for t in group):
-            rounded = [Choice("int8", group, pieces.size())]
-    names = {t.name for c in rounded for t in c.group}
-    return rounded + choose([t for t in tensors if t.name not in names], opset)
+def _rounded(model: ModelProto, tensors: Sequence[Stored]) -> dict[str, Stored]:
+    """Biases with their values rounded, by name; none where that saves nothing."""
+    names, opset = _biases(model), opset_of(model)
+    found = {t.name: t for t in eight.rounded([t for t in tensors if t.name in names])}
+    if found and best(tuple(found.values()), opset).bytes < sum(
+        best((t,), opset).bytes for t in tensors if t.name in found
+    ):
+        return found
+    return {}
 
 
 def _biases(model: ModelProto) -> set[str]:
@@ -106,15 +106,17 @@ def _biases(model: ModelProto) -> set[str]:
     return found - other
 
 
-def _assembled(model: ModelProto, choices: Sequence[Choice]) -> tuple[ModelProto, list[PackedTensor]]:
+def _assembled(
+    model: ModelProto, choices: Sequence[Choice], rounded: set[str]
+) -> tuple[ModelProto, list[PackedTensor]]:
     """The model with its decoder before its nodes, and with all its names; a row for each tensor."""
     pieces = Pieces(opset_of(model), _names(model))
     rows = []
     for choice in choices:
         said = None
         if choice.codec:
-            said = (CODECS | ROUNDING)[choice.codec](pieces, choice.group)
-        rows += _rows(choice, said)
+            said = CODECS[choice.codec](pieces, choice.group)
+        rows += _rows(choice, said, rounded)
     decoded = {t.name for c in choices if c.codec for t in c.group}
     result = ModelProto(ir_version=max(model.ir_version, OLDEST_IR), opset_import=model.opset_import)
     result.functions.extend(model.functions)
@@ -145,13 +147,14 @@ def _remove(graph: GraphProto, names: set[str]) -> None:
             del graph.node[at]
 
 
-def _rows(choice: Choice, said: str | None) -> list[PackedTensor]:
+def _rows(choice: Choice, said: str | None, rounded: set[str]) -> list[PackedTensor]:
     rows = []
     weight = sum(np.count_nonzero(t.values) + 1 for t in choice.group)
     for t in choice.group:
         kept = int(np.count_nonzero(t.values))
         after = round(choice.bytes * (kept + 1) / weight)
-        rows.append(PackedTensor(t.name, said or "plain", t.values.size, kept, t.values.nbytes, after))
+        codec = "int8" if t.name in rounded else said or "plain"
+        rows.append(PackedTensor(t.name, codec, t.values.size, kept, t.values.nbytes, after))
     return rows
 
 

@@ -15,7 +15,7 @@ BRIEF_MARK = "~"  # or the first letter of the graph's name, before that number
 DECODED, COMPUTED = 2**28, 2**31  # elements at most: of what is decoded, and of all values on the way there
 OPERATORS = {
     *("Add", "BitwiseAnd", "Cast", "ConstantOfShape", "CumSum", "Div", "Expand", "Gather", "MatMul", "Mod", "Mul"),
-    *("Reshape", "ScatterElements", "Sign", "Slice", "Split", "Sub", "TopK"),
+    *("Pad", "Reshape", "ScatterElements", "Sign", "Slice", "Split", "Sub", "TopK"),
 }
 AGAIN = "; upload the file that was packed, or pack it again"
 

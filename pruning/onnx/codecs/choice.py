@@ -11,6 +11,7 @@ from pruning.onnx.codecs.stored import Stored
 
 LEAST = 8  # elements; what is smaller stays as it is
 SMALL, FEW = 2**20, 2**12  # elements, and those that are not zero, up to which tensors may share a stream
+LITTLE = 2**15  # non-zeros of a file in which all tensors may
 UNITS = 12  # of which groups are made
 
 
@@ -26,10 +27,11 @@ class Choice:
 def choose(tensors: Sequence[Stored], opset: int) -> list[Choice]:
     """A choice for every tensor.
 
-    Small tensors are put in order of density; the best way to cut that order into groups is found exactly.
+    Small tensors are put in order of density, vectors last; the best way to cut that order into groups is found exactly.
     """
-    small = sorted((t for t in tensors if _is_small(t)), key=_density)
-    large = [t for t in tensors if not _is_small(t)]
+    few = LITTLE if sum(np.count_nonzero(t.values) for t in tensors) <= LITTLE else FEW
+    small = sorted((t for t in tensors if _is_small(t, few)), key=_order)
+    large = [t for t in tensors if not _is_small(t, few)]
     return [best((t,), opset) for t in large] + _groups(small, opset)
 
 
@@ -67,9 +69,10 @@ def _together(tensors: list[Stored], opset: int) -> list[Choice]:
     return [best(tuple(group), opset) for group in by_type.values()]
 
 
-def _is_small(tensor: Stored) -> bool:
-    return tensor.values.size <= SMALL and int(np.count_nonzero(tensor.values)) <= FEW
+def _is_small(tensor: Stored, few: int) -> bool:
+    return tensor.values.size <= SMALL and int(np.count_nonzero(tensor.values)) <= few
 
 
-def _density(tensor: Stored) -> tuple[str, float]:
-    return tensor.values.dtype.str, np.count_nonzero(tensor.values) / max(tensor.values.size, 1)
+def _order(tensor: Stored) -> tuple[str, bool, float]:
+    density = np.count_nonzero(tensor.values) / max(tensor.values.size, 1)
+    return tensor.values.dtype.str, tensor.values.ndim < 2, density
