@@ -11,7 +11,7 @@ from pruning.onnx.codecs.stored import Stored
 
 LEAST = 8  # elements; what is smaller stays as it is
 SMALL, FEW = 2**20, 2**12  # elements, and those that are not zero, up to which tensors may share a stream
-LITTLE = 2**15  # non-zeros of a file in which all tensors may
+LITTLE = 2**15  # elements of a file in which all tensors may
 UNITS = 12  # of which groups are made
 
 
@@ -29,7 +29,7 @@ def choose(tensors: Sequence[Stored], opset: int) -> list[Choice]:
 
     Small tensors are put in order of density, vectors last; the best way to cut that order into groups is found exactly.
     """
-    few = LITTLE if sum(np.count_nonzero(t.values) for t in tensors) <= LITTLE else FEW
+    few = LITTLE if sum(t.values.size for t in tensors) <= LITTLE else FEW
     small = sorted((t for t in tensors if _is_small(t, few)), key=_order)
     large = [t for t in tensors if not _is_small(t, few)]
     return [best((t,), opset) for t in large] + _groups(small, opset)
