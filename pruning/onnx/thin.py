@@ -27,21 +27,21 @@ def thin(model: ModelProto) -> ModelProto:
 
 def _turn(graph: GraphProto) -> None:
     """Transposed matrices are stored as they are multiplied."""
-    own = _own(graph)
+    own = owned(graph)
     for node in graph.node:
         turned = [a for a in node.attribute if a.name == "transB" and a.i == 1]
         if node.op_type == "Gemm" and node.domain in STANDARD and turned and node.input[1] in own:
-            _store(own[node.input[1]], numpy_helper.to_array(own[node.input[1]]).T)
+            store(own[node.input[1]], numpy_helper.to_array(own[node.input[1]]).T)
             node.attribute.remove(turned[0])
 
 
 def _scale(graph: GraphProto) -> None:
     """A product by a power of two is exact, before a layer as well as in its weights."""
-    own = _own(graph)
+    own = owned(graph)
     for node in [n for n in graph.node if n.op_type == "Mul" and n.domain in STANDARD]:
         for at in (0, 1):
             factor, value = own.get(node.input[at]), node.input[1 - at]
-            layers = _readers(graph, node.output[0])
+            layers = readers(graph, node.output[0])
             if factor is None or factor.dims or not layers or not all(_is_layer(n, node.output[0]) for n in layers):
                 continue
             weights = [own.get(n.input[1]) for n in layers]
@@ -50,7 +50,7 @@ def _scale(graph: GraphProto) -> None:
                 continue
             for W, values, layer in zip(weights, scaled, layers, strict=True):
                 assert W is not None and values is not None
-                _store(W, values)
+                store(W, values)
                 layer.input[0] = value
             graph.node.remove(node)
             graph.initializer.remove(factor)
@@ -73,14 +73,14 @@ def _is_layer(node: NodeProto, name: str) -> bool:
     return node.input[0] == name and all(a.i == 0 for a in node.attribute if a.name == "transA")
 
 
-def _readers(graph: GraphProto, name: str) -> list[NodeProto]:
+def readers(graph: GraphProto, name: str) -> list[NodeProto]:
     """Nodes that take this value; none where it is also an output, or read by a graph inside a node."""
     if name in {port.name for port in graph.output} | set(_inner(graph)):
         return []
     return [n for n in graph.node if name in n.input]
 
 
-def _own(graph: GraphProto) -> dict[str, TensorProto]:
+def owned(graph: GraphProto) -> dict[str, TensorProto]:
     """Initializers that a single node takes, and nothing else."""
     times = Counter(name for n in graph.node for name in n.input)
     times.update(port.name for port in (*graph.input, *graph.output))
@@ -95,5 +95,6 @@ def _inner(graph: GraphProto) -> Iterator[str]:
         yield from (port.name for port in one.output)
 
 
-def _store(tensor: TensorProto, values: np.ndarray) -> None:
+def store(tensor: TensorProto, values: np.ndarray) -> None:
+    """Put values in the place of those of a stored tensor."""
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))

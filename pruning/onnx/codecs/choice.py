@@ -27,7 +27,7 @@ class Choice:
 def choose(tensors: Sequence[Stored], opset: int) -> list[Choice]:
     """A choice for every tensor.
 
-    Small tensors are put in order of density, vectors last; the best way to cut that order into groups is found exactly.
+    Small tensors are put in order of density, vectors last; the best way to cut that order into groups is found.
     """
     few = LITTLE if sum(t.values.size for t in tensors) <= LITTLE else FEW
     small = sorted((t for t in tensors if _is_small(t, few)), key=_order)
