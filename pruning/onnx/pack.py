@@ -1,6 +1,6 @@
 """A file that decodes itself: weights as small streams, and standard nodes that ONNX Runtime folds when it loads it.
 
-python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8]
+python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8] [--levels shared]
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,10 @@ class PackedTensor:
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed file; exact: every stored number is that of the input file, to the bit; else the largest change."""
+    """A packed file; exact: every stored number is that of the input file, to the bit; else the largest change.
+
+    Where factors have moved between layers, the change is that of the numbers that these gave.
+    """
 
     content: bytes
     tensors: tuple[PackedTensor, ...]
@@ -56,15 +59,20 @@ class Packed:
     largest_change: float
 
 
-def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> Packed:
+def pack(
+    model: ModelProto,
+    biases: Literal["float32", "int8"] = "float32",
+    levels: Literal["own", "shared"] = "own",
+) -> Packed:
     """The smallest file that these codecs give, decoded once and compared with the model.
 
     Names of values and the exporter's notes stay where they take less than a hundredth of the file. Initializers that
     are inputs of the graph too are constants afterwards.
     Files of a few kilobytes are raised to opset 18, lose what nodes say needlessly, and store matrices of Gemm the
     other way round; outputs are the same to the bit.
-    Args: model: vetted; biases: int8 rounds the stored biases of layers to a byte times one step for all; in files of a
-        few kilobytes factors may move between layers too, by which outputs change in the last digits.
+    Args: model: vetted; biases: int8 rounds the stored biases of layers to a byte times one step for all;
+        levels: shared lets factors move between layers in files of a few kilobytes, so that those whose levels are in
+        proportion have the same ones: outputs change in the last digits, and by biases that are rounded in other units.
     Raises: NotPacked: the model's opset cannot be raised to what decoding needs, or the decoded file is another.
     """
     model = raised(unpack(model))
@@ -73,9 +81,9 @@ def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> P
         return packed
     brief = in_brief(model) or model
     found = [packed, _packed(thin(brief), biases)]
-    if biases == "int8":
-        rounding = (alike(thin(brief)), thin(alike(brief)))  # a scale in the first layer puts that out of proportion
-        found += [replace(_packed(one, biases), exact=False) for one in rounding]
+    if levels == "shared":
+        moved = (alike(thin(brief)), thin(alike(brief)))  # a scale in the first layer puts that out of proportion
+        found += [replace(_packed(one, biases), exact=False) for one in moved]
     return min(found, key=lambda p: len(p.content))
 
 

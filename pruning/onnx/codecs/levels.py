@@ -19,6 +19,7 @@ from pruning.onnx.codecs.sparse import POSITIONS, zeros
 from pruning.onnx.codecs.stored import Emit, Stored, bits_of, cut, flat, smallest
 
 MOST, LARGEST, KEPT = 64, 2**22, 2**13  # levels of a tensor; numbers in the table; ones in it
+SPARE, NAMED = 4, 5  # ones that are tried, less one; bytes of a part that nothing takes
 PLAIN: dict[str, Emit] = {"raw": raw.emit, "int8": eight.emit}
 
 
@@ -40,17 +41,32 @@ def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
     table = _table([one for one in group if not _is_plain(one)])
     if table is None:
         return None
-    where, how = smallest(pieces, POSITIONS, table.ones)
-    ones = where.ones or pieces.node("Expand", pieces.scalar(1, np.float32), pieces.whole(len(table.ones)))
-    filled = pieces.node("ScatterElements", _empty(pieces, table.size, vectors), where.indices, ones)
+    spare = _spare(pieces.opset, table) if len(group) > 1 else 0
+    where, how = smallest(pieces, POSITIONS, _with(table, spare))
+    ones = where.ones or pieces.node("Expand", pieces.scalar(1, np.float32), pieces.whole(len(table.ones) + spare))
+    filled = pieces.node("ScatterElements", _empty(pieces, table.size + spare, vectors), where.indices, ones)
     sizes = [one.values.size * len(levels) for one, levels in zip(table.group, table.levels, strict=True)]
-    sizes += [one.values.size for one in vectors]
-    names = [*(pieces.name() for _ in table.group), *(one.name for one in vectors)]
+    sizes += [spare] * bool(spare) + [one.values.size for one in vectors]
+    names = [*(pieces.name() for _ in sizes[len(vectors) :]), *(one.name for one in vectors)]
     parts = cut(pieces, filled, sizes, names) if len(group) > 1 else [filled]
     for one, part, levels in zip(table.group, parts, table.levels, strict=False):
         rows = pieces.node("Reshape", part, pieces.whole(*one.values.shape, len(levels)))
         pieces.node("MatMul", rows, pieces.constant(levels), out=one.name)
     return f"{how}, levels"
+
+
+def _spare(opset: int, table: Table) -> int:
+    """Ones to add after the table, so that digits fill whole bytes: a node that cuts takes more bytes."""
+    sizes = []
+    for spare in range(SPARE):
+        trial = Pieces(opset)
+        smallest(trial, POSITIONS, _with(table, spare))
+        sizes.append(trial.size() + NAMED * bool(spare))
+    return int(np.argmin(sizes))
+
+
+def _with(table: Table, spare: int) -> np.ndarray:
+    return np.append(table.ones, table.size + np.arange(spare))
 
 
 def _is_plain(one: Stored) -> bool:
