@@ -31,8 +31,8 @@ def choose(tensors: Sequence[Stored], opset: int) -> list[Choice]:
     """
     few = LITTLE if sum(t.values.size for t in tensors) <= LITTLE else FEW
     small = sorted((t for t in tensors if _is_small(t, few)), key=_order)
-    large = [t for t in tensors if not _is_small(t, few)]
-    return [best((t,), opset) for t in large] + _groups(small, opset)
+    alone = [t for t in tensors if not _is_small(t, few)]
+    return [best((t,), opset) for t in alone] + _groups(small, opset)
 
 
 def best(group: tuple[Stored, ...], opset: int) -> Choice:
@@ -50,7 +50,8 @@ def best(group: tuple[Stored, ...], opset: int) -> Choice:
 def _groups(small: list[Stored], opset: int) -> list[Choice]:
     """The shortest way through the order, group by group; beyond UNITS tensors, neighbours go together."""
     size = max(1, -(-len(small) // UNITS))
-    units = [small[i : i + size] for i in range(0, len(small), size)]
+    kinds = [[t for t in small if (t.values.ndim < 2) == vectors] for vectors in (False, True)]
+    units = [kind[i : i + size] for kind in kinds for i in range(0, len(kind), size)]
     total: list[tuple[int, list[Choice]]] = [(0, [])]
     for end in range(1, len(units) + 1):
         ways = []
@@ -70,9 +71,9 @@ def _together(tensors: list[Stored], opset: int) -> list[Choice]:
 
 
 def _is_small(tensor: Stored, few: int) -> bool:
-    return tensor.values.size <= SMALL and int(np.count_nonzero(tensor.values)) <= few
+    return LEAST <= tensor.values.size <= SMALL and int(np.count_nonzero(tensor.values)) <= few
 
 
-def _order(tensor: Stored) -> tuple[str, bool, float]:
+def _order(tensor: Stored) -> tuple[bool, str, float]:
     density = np.count_nonzero(tensor.values) / max(tensor.values.size, 1)
-    return tensor.values.dtype.str, tensor.values.ndim < 2, density
+    return tensor.values.ndim < 2, tensor.values.dtype.str, density

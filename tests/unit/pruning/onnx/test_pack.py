@@ -13,6 +13,7 @@ from pruning.errors import RejectedModel
 from pruning.measure import session
 from pruning.onnx.analyse import analyse
 from pruning.onnx.codecs import CODECS, codebook, eight, gaps, golomb, raw, split
+from pruning.onnx.codecs.choice import choose
 from pruning.onnx.codecs.dense import VALUES as DENSE_VALUES
 from pruning.onnx.codecs.digits import BASES
 from pruning.onnx.codecs.digits import emit as emit_digits
@@ -223,6 +224,15 @@ def test_calls_take_as_long_as_before():
             s.run(None, image(1))
             seconds.append(time.perf_counter() - start)
     assert min(times[1]) < 2 * min(times[0])  # were decoding not done once, it would be ten times
+
+
+def test_small_tensors_leave_others_their_codec():
+    rng = np.random.default_rng(0)
+    tensors = [Stored(f"w{i}", sparse(rng, (60, 60), 0.1)) for i in range(20)]
+    tensors += [Stored(f"b{i}", sparse(rng, (i,), 1.0)) for i in range(1, 20)]
+    choices = choose(tensors, 18)
+    assert sorted(t.name for c in choices for t in c.group) == sorted(t.name for t in tensors)
+    assert all(c.codec for c in choices for t in c.group if t.values.ndim > 1)
 
 
 def test_rounded_biases_say_so():
