@@ -228,7 +228,7 @@ def test_calls_take_as_long_as_before():
 
 def test_small_tensors_leave_others_their_codec():
     rng = np.random.default_rng(0)
-    tensors = [Stored(f"w{i}", sparse(rng, (60, 60), 0.1)) for i in range(20)]
+    tensors = [Stored(f"w{i}", sparse(rng, (60, 60), 0.1)) for i in range(21)]
     tensors += [Stored(f"b{i}", sparse(rng, (i,), 1.0)) for i in range(1, 20)]
     choices = choose(tensors, 18)
     assert sorted(t.name for c in choices for t in c.group) == sorted(t.name for t in tensors)
