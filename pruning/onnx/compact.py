@@ -7,6 +7,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, defs, helper
 
 from pruning.onnx.codecs.pieces import fresh
+from pruning.onnx.unpack import brief_mark
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
@@ -35,6 +36,11 @@ def shorten(model: ModelProto) -> None:
     for field in ("producer_name", "producer_version", "domain", "model_version"):
         model.ClearField(field)
     model.graph.name = "g"
+    for imported in model.opset_import:
+        if imported.domain in STANDARD:
+            imported.ClearField("domain")
+    brief_mark(model)
+    _short_sizes(model)
     opset = opset_of(model)
     nodes = [n for graph in graphs_of(model.graph) for n in graph.node]
     for node in nodes:
@@ -42,6 +48,17 @@ def shorten(model: ModelProto) -> None:
             _without_defaults(node, opset)
         node.ClearField("name")
     _rename(model)
+
+
+def _short_sizes(model: ModelProto) -> None:
+    """Sizes that are known only at run time, and have names, get short ones."""
+    ports = (*model.graph.input, *model.graph.output)
+    sizes = [d for port in ports for d in port.type.tensor_type.shape.dim if d.dim_param]
+    known = dict.fromkeys(d.dim_param for d in sizes)
+    if max(map(len, known), default=0) > 1:
+        short = dict(zip(known, fresh(()), strict=False))
+        for size in sizes:
+            size.dim_param = short[size.dim_param]
 
 
 def name_where_needed(nodes: Sequence[NodeProto]) -> None:

@@ -1,23 +1,25 @@
 """A file that decodes itself: weights as small streams, and standard nodes that ONNX Runtime folds when it loads it.
 
-python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8]
+python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8] [--levels shared]
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 
 from pruning.errors import NotPacked
-from pruning.onnx.codecs import CODECS, ROUNDING, eight
+from pruning.onnx.alike import alike
+from pruning.onnx.codecs import CODECS, eight
 from pruning.onnx.codecs.choice import Choice, best, choose
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored, bits_of
 from pruning.onnx.compact import name_where_needed, shorten, without_notes
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.raised import in_brief, raised
+from pruning.onnx.thin import thin
 from pruning.onnx.unpack import MARK, unpack
 from pruning.onnx.vet import graphs_of, opset_of
 
@@ -46,7 +48,10 @@ class PackedTensor:
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed file; exact: every stored number is that of the input file, to the bit; else the largest change."""
+    """A packed file; exact: every stored number is that of the input file, to the bit; else the largest change.
+
+    Where factors have moved between layers, the change is that of the numbers that these gave.
+    """
 
     content: bytes
     tensors: tuple[PackedTensor, ...]
@@ -54,24 +59,39 @@ class Packed:
     largest_change: float
 
 
-def pack(model: ModelProto, biases: Literal["float32", "int8"] = "float32") -> Packed:
+def pack(
+    model: ModelProto,
+    biases: Literal["float32", "int8"] = "float32",
+    levels: Literal["own", "shared"] = "own",
+) -> Packed:
     """The smallest file that these codecs give, decoded once and compared with the model.
 
     Names of values and the exporter's notes stay where they take less than a hundredth of the file. Initializers that
     are inputs of the graph too are constants afterwards.
-    Args: model: vetted; biases: int8 rounds the stored biases of layers to a byte times one step for all.
+    Files of a few kilobytes are raised to opset 18, lose what nodes say needlessly, and store matrices of Gemm the
+    other way round; outputs are the same to the bit.
+    Args: model: vetted; biases: int8 rounds the stored biases of layers to a byte times one step for all;
+        levels: shared lets factors move between layers in files of a few kilobytes, so that those whose levels are in
+        proportion have the same ones: outputs change in the last digits, and by biases that are rounded in other units.
     Raises: NotPacked: the model's opset cannot be raised to what decoding needs, or the decoded file is another.
     """
     model = raised(unpack(model))
     packed = _packed(model, biases)
-    brief = in_brief(model) if len(packed.content) < TINY else None
-    return min(packed, _packed(brief, biases), key=lambda p: len(p.content)) if brief else packed
+    if len(packed.content) >= TINY:
+        return packed
+    brief = in_brief(model) or model
+    found = [packed, _packed(thin(brief), biases)]
+    if levels == "shared":
+        moved = (alike(thin(brief)), thin(alike(brief)))  # a scale in the first layer puts that out of proportion
+        found += [replace(_packed(one, biases), exact=False) for one in moved]
+    return min(found, key=lambda p: len(p.content))
 
 
 def _packed(model: ModelProto, biases: str) -> Packed:
     tensors = _stored(model)
-    choices = _choices(model, tensors, biases)
-    result, rows = _assembled(model, choices)
+    rounded = _rounded(model, tensors) if biases == "int8" else {}
+    choices = choose([rounded.get(t.name, t) for t in tensors], opset_of(model))
+    result, rows = _assembled(model, choices, set(rounded))
     exact, change = _largest_change(result, tensors)
     if not exact and biases == "float32":
         raise NotPacked("the packed file does not decode to the weights of the model; please report this model")
@@ -83,16 +103,15 @@ def _stored(model: ModelProto) -> list[Stored]:
     return [Stored(k, numpy_helper.to_array(t)) for k, t in stored_tensors(model).items() if t.data_type in TYPES]
 
 
-def _choices(model: ModelProto, tensors: Sequence[Stored], biases: str) -> list[Choice]:
-    opset, rounded = opset_of(model), []
-    if biases == "int8":
-        names = _biases(model)
-        group = eight.fitting([t for t in tensors if t.name in names])
-        pieces = Pieces(opset)
-        if group and eight.emit(pieces, group) and pieces.size() < sum(best((t,), opset).bytes for t in group):
-            rounded = [Choice("int8", group, pieces.size())]
-    names = {t.name for c in rounded for t in c.group}
-    return rounded + choose([t for t in tensors if t.name not in names], opset)
+def _rounded(model: ModelProto, tensors: Sequence[Stored]) -> dict[str, Stored]:
+    """Biases with their values rounded, by name; none where that saves nothing."""
+    names, opset = _biases(model), opset_of(model)
+    found = {t.name: t for t in eight.rounded([t for t in tensors if t.name in names])}
+    if found and best(tuple(found.values()), opset).bytes < sum(
+        best((t,), opset).bytes for t in tensors if t.name in found
+    ):
+        return found
+    return {}
 
 
 def _biases(model: ModelProto) -> set[str]:
@@ -104,15 +123,17 @@ def _biases(model: ModelProto) -> set[str]:
     return found - other
 
 
-def _assembled(model: ModelProto, choices: Sequence[Choice]) -> tuple[ModelProto, list[PackedTensor]]:
+def _assembled(
+    model: ModelProto, choices: Sequence[Choice], rounded: set[str]
+) -> tuple[ModelProto, list[PackedTensor]]:
     """The model with its decoder before its nodes, and with all its names; a row for each tensor."""
     pieces = Pieces(opset_of(model), _names(model))
     rows = []
     for choice in choices:
         said = None
         if choice.codec:
-            said = (CODECS | ROUNDING)[choice.codec](pieces, choice.group)
-        rows += _rows(choice, said)
+            said = CODECS[choice.codec](pieces, choice.group)
+        rows += _rows(choice, said, rounded)
     decoded = {t.name for c in choices if c.codec for t in c.group}
     result = ModelProto(ir_version=max(model.ir_version, OLDEST_IR), opset_import=model.opset_import)
     result.functions.extend(model.functions)
@@ -143,13 +164,14 @@ def _remove(graph: GraphProto, names: set[str]) -> None:
             del graph.node[at]
 
 
-def _rows(choice: Choice, said: str | None) -> list[PackedTensor]:
+def _rows(choice: Choice, said: str | None, rounded: set[str]) -> list[PackedTensor]:
     rows = []
     weight = sum(np.count_nonzero(t.values) + 1 for t in choice.group)
     for t in choice.group:
         kept = int(np.count_nonzero(t.values))
         after = round(choice.bytes * (kept + 1) / weight)
-        rows.append(PackedTensor(t.name, said or "plain", t.values.size, kept, t.values.nbytes, after))
+        codec = "int8" if t.name in rounded else said or "plain"
+        rows.append(PackedTensor(t.name, codec, t.values.size, kept, t.values.nbytes, after))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8]: pack a file, and hold it against what it was."""
+"""python -m pruning.onnx.pack FILE [-o FILE] [--biases int8] [--levels shared]: pack, and hold against what it was."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         content = options.file.read_bytes()
-        packed = pack(vet(content), options.biases)
+        packed = pack(vet(content), options.biases, options.levels)
         if len(packed.content) >= len(content):
             raise NotPacked("nothing is gained: the packed file would not be smaller; prune the model first")
         print(table(packed, len(content)))
@@ -97,4 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, help="ONNX file with zeros or few levels among its weights")
     parser.add_argument("-o", "--out", type=Path, default=Path("packed.onnx"), help="default: packed.onnx")
     parser.add_argument("--biases", choices=("float32", "int8"), default="float32", help="int8 rounds them")
+    parser.add_argument(
+        "--levels", choices=("own", "shared"), default="own", help="shared moves factors between layers"
+    )
     return parser

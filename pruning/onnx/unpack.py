@@ -11,10 +11,11 @@ from pruning.errors import OutOfMemory, RejectedModel, first_line, is_out_of_mem
 from pruning.onnx.vet import STANDARD, graphs_of
 
 MARK = "secateur"  # key in the file's metadata; its value is how many nodes, the first ones, decode
+BRIEF_MARK = "~"  # or the first letter of the graph's name, before that number
 DECODED, COMPUTED = 2**28, 2**31  # elements at most: of what is decoded, and of all values on the way there
 OPERATORS = {
     *("Add", "BitwiseAnd", "Cast", "ConstantOfShape", "CumSum", "Div", "Expand", "Gather", "MatMul", "Mod", "Mul"),
-    *("Reshape", "ScatterElements", "Sign", "Slice", "Split", "Sub", "TopK"),
+    *("Pad", "Reshape", "ScatterElements", "Sign", "Slice", "Split", "Sub", "TopK"),
 }
 AGAIN = "; upload the file that was packed, or pack it again"
 
@@ -24,13 +25,29 @@ def unpack(model: ModelProto) -> ModelProto:
 
     Args: model: vetted. Raises: RejectedModel: the decoder is none of ours, or would decode too much; OutOfMemory.
     """
-    number = next((p.value for p in model.metadata_props if p.key == MARK), None)
+    number = mark_of(model)
     if number is None:
         return model
     if not (number.isascii() and number.isdigit() and len(number) < 6 and 0 < int(number) <= len(model.graph.node)):
         raise RejectedModel(f"the file is marked as packed and does not say by how many nodes{AGAIN}")
     decoder = _decoder(model, int(number))
     return _with(model, int(number), _decoded(decoder))
+
+
+def mark_of(model: ModelProto) -> str | None:
+    """How many nodes decode, as the file says it; None in a file that is not packed."""
+    if model.graph.name.startswith(BRIEF_MARK):
+        return model.graph.name.removeprefix(BRIEF_MARK)
+    return next((p.value for p in model.metadata_props if p.key == MARK), None)
+
+
+def brief_mark(model: ModelProto) -> None:
+    """Move the mark to the graph's name, where it takes fewer bytes."""
+    for at, pair in enumerate(model.metadata_props):
+        if pair.key == MARK:
+            model.graph.name = BRIEF_MARK + pair.value
+            del model.metadata_props[at]
+            return
 
 
 def _decoder(model: ModelProto, number: int) -> ModelProto:
@@ -119,6 +136,8 @@ def _with(model: ModelProto, number: int, decoded: dict[str, np.ndarray]) -> Mod
     for field, value in model.graph.ListFields():
         if field.name not in ("node", "initializer"):
             _set(result.graph, field.name, value)
+    if result.graph.name.startswith(BRIEF_MARK):
+        result.graph.name = "g"
     result.graph.node.extend(model.graph.node[number:])
     given = {i.name for i in model.graph.input}
     result.graph.initializer.extend(t for t in model.graph.initializer if t.name in left | given)

@@ -1,12 +1,16 @@
-"""Ways to keep stored tensors as small streams, and nodes that decode them: without loss, and with rounding."""
+"""Ways to keep stored tensors as small streams, and nodes that decode them."""
 
 from collections.abc import Callable, Sequence
 
-from pruning.onnx.codecs import dense, eight, levels, sparse
+from pruning.onnx.codecs import codebooks, dense, levels, sparse
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored
 
 Codec = Callable[[Pieces, Sequence[Stored]], str | None]
 
-CODECS: dict[str, Codec] = {"dense": dense.emit, "sparse": sparse.emit, "levels": levels.emit}
-ROUNDING: dict[str, Codec] = {"int8": eight.emit}
+CODECS: dict[str, Codec] = {
+    "dense": dense.emit,
+    "codebooks": codebooks.emit,
+    "sparse": sparse.emit,
+    "levels": levels.emit,
+}

@@ -11,6 +11,7 @@ from pruning.onnx.codecs.stored import Stored
 
 LEAST = 8  # elements; what is smaller stays as it is
 SMALL, FEW = 2**20, 2**12  # elements, and those that are not zero, up to which tensors may share a stream
+LITTLE = 2**15  # elements of a file in which all tensors may
 UNITS = 12  # of which groups are made
 
 
@@ -26,11 +27,12 @@ class Choice:
 def choose(tensors: Sequence[Stored], opset: int) -> list[Choice]:
     """A choice for every tensor.
 
-    Small tensors are put in order of density; the best way to cut that order into groups is found exactly.
+    Small tensors are put in order of density, vectors last; the best way to cut that order into groups is found.
     """
-    small = sorted((t for t in tensors if _is_small(t)), key=_density)
-    large = [t for t in tensors if not _is_small(t)]
-    return [best((t,), opset) for t in large] + _groups(small, opset)
+    few = LITTLE if sum(t.values.size for t in tensors) <= LITTLE else FEW
+    small = sorted((t for t in tensors if _is_small(t, few)), key=_order)
+    alone = [t for t in tensors if not _is_small(t, few)]
+    return [best((t,), opset) for t in alone] + _groups(small, opset)
 
 
 def best(group: tuple[Stored, ...], opset: int) -> Choice:
@@ -48,7 +50,8 @@ def best(group: tuple[Stored, ...], opset: int) -> Choice:
 def _groups(small: list[Stored], opset: int) -> list[Choice]:
     """The shortest way through the order, group by group; beyond UNITS tensors, neighbours go together."""
     size = max(1, -(-len(small) // UNITS))
-    units = [small[i : i + size] for i in range(0, len(small), size)]
+    kinds = [[t for t in small if (t.values.ndim < 2) == vectors] for vectors in (False, True)]
+    units = [kind[i : i + size] for kind in kinds for i in range(0, len(kind), size)]
     total: list[tuple[int, list[Choice]]] = [(0, [])]
     for end in range(1, len(units) + 1):
         ways = []
@@ -67,9 +70,10 @@ def _together(tensors: list[Stored], opset: int) -> list[Choice]:
     return [best(tuple(group), opset) for group in by_type.values()]
 
 
-def _is_small(tensor: Stored) -> bool:
-    return tensor.values.size <= SMALL and int(np.count_nonzero(tensor.values)) <= FEW
+def _is_small(tensor: Stored, few: int) -> bool:
+    return LEAST <= tensor.values.size <= SMALL and int(np.count_nonzero(tensor.values)) <= few
 
 
-def _density(tensor: Stored) -> tuple[str, float]:
-    return tensor.values.dtype.str, np.count_nonzero(tensor.values) / max(tensor.values.size, 1)
+def _order(tensor: Stored) -> tuple[bool, str, float]:
+    density = np.count_nonzero(tensor.values) / max(tensor.values.size, 1)
+    return tensor.values.ndim < 2, tensor.values.dtype.str, density

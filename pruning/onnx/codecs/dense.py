@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from pruning.onnx.codecs import codebook, split
+from pruning.onnx.codecs import codebook, eight, split
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Emit, Stored, flat, separate
 
-VALUES: dict[str, Emit] = {"codebook": codebook.emit, "split": split.emit}
+VALUES: dict[str, Emit] = {"codebook": codebook.emit, "int8": eight.emit, "split": split.emit}
 
 
 def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:

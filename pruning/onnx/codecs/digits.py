@@ -26,16 +26,22 @@ def pack(digits: np.ndarray, base: int) -> np.ndarray:
 
 def emit(pieces: Pieces, digits: np.ndarray, base: int, dtype: type[np.generic], trim: bool = True) -> str:
     """Nodes that give the digits (n,); without trim, and zeros up to a whole byte."""
-    per, packed = PER_BYTE[base], pack(digits, base)
+    per = PER_BYTE[base]
     if per == 1:
-        return pieces.node("Cast", pieces.constant(packed), to=onnx_type(dtype))
-    column = pieces.node("Cast", pieces.constant(packed.reshape(-1, 1)), to=onnx_type(dtype))
-    shifted = pieces.node("Div", column, pieces.constant((base ** np.arange(per)).astype(dtype)))
-    table = pieces.node("Mod", shifted, pieces.scalar(base, dtype))
-    flat = pieces.node("Reshape", table, pieces.whole(packed.size * per))
-    if trim and packed.size * per != len(digits):
+        return pieces.node("Cast", pieces.constant(pack(digits, base)), to=onnx_type(dtype))
+    table = emit_rows(pieces, digits, base, dtype)
+    whole = -(-len(digits) // per) * per
+    flat = pieces.node("Reshape", table, pieces.whole(whole))
+    if trim and whole != len(digits):
         flat = pieces.node("Slice", flat, pieces.whole(0), pieces.whole(len(digits)))
     return flat
+
+
+def emit_rows(pieces: Pieces, digits: np.ndarray, base: int, dtype: type[np.generic]) -> str:
+    """Nodes that give the digits as (bytes, digits in each)."""
+    column = pieces.node("Cast", pieces.constant(pack(digits, base).reshape(-1, 1)), to=onnx_type(dtype))
+    shifted = pieces.node("Div", column, pieces.constant((base ** np.arange(PER_BYTE[base])).astype(dtype)))
+    return pieces.node("Mod", shifted, pieces.scalar(base, dtype))
 
 
 def emit_bits(pieces: Pieces, bits: np.ndarray) -> str:

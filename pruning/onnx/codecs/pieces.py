@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-FIRST, REST = string.ascii_letters + "_", string.ascii_letters + string.digits + "_"
+LETTERS = string.ascii_letters + "_" + string.digits
 HEAD = 2  # bytes before a node or a tensor of up to 127 bytes in its graph
 
 
@@ -70,7 +70,7 @@ def stored(values: np.ndarray, name: str = "") -> TensorProto:
 def fresh(taken: Iterable[str]) -> Iterator[str]:
     """Names, shortest first, without those that are taken."""
     used = set(taken)
-    made = (a + "".join(b) for n in itertools.count() for a in FIRST for b in itertools.product(REST, repeat=n))
+    made = (a + "".join(b) for n in itertools.count() for a in LETTERS for b in itertools.product(LETTERS, repeat=n))
     return (name for name in made if name not in used)
 
 

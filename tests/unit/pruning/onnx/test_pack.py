@@ -12,7 +12,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from pruning.errors import RejectedModel
 from pruning.measure import session
 from pruning.onnx.analyse import analyse
-from pruning.onnx.codecs import CODECS, ROUNDING, codebook, eight, gaps, golomb, raw, split
+from pruning.onnx.codecs import CODECS, codebook, eight, gaps, golomb, raw, split
+from pruning.onnx.codecs.choice import choose
 from pruning.onnx.codecs.dense import VALUES as DENSE_VALUES
 from pruning.onnx.codecs.digits import BASES
 from pruning.onnx.codecs.digits import emit as emit_digits
@@ -226,6 +227,15 @@ def test_calls_take_as_long_as_before():
     assert min(times[1]) < 2 * min(times[0])  # were decoding not done once, it would be ten times
 
 
+def test_small_tensors_leave_others_their_codec():
+    rng = np.random.default_rng(0)
+    tensors = [Stored(f"w{i}", sparse(rng, (60, 60), 0.1)) for i in range(21)]
+    tensors += [Stored(f"b{i}", sparse(rng, (i,), 1.0)) for i in range(1, 20)]
+    choices = choose(tensors, 18)
+    assert sorted(t.name for c in choices for t in c.group) == sorted(t.name for t in tensors)
+    assert all(c.codec for c in choices for t in c.group if t.values.ndim > 1)
+
+
 def test_rounded_biases_say_so():
     exact, rounded = pack(lenet()), pack(lenet(), biases="int8")
     assert not rounded.exact and len(rounded.content) < len(exact.content) - 1000
@@ -236,7 +246,8 @@ def test_rounded_biases_say_so():
 
 
 def test_vectors_of_zeros_are_not_rounded():
-    assert eight.emit(Pieces(13), [Stored("b", np.zeros(10, np.float32))]) is None
+    assert eight.rounded([Stored("b", np.zeros(10, np.float32))]) == ()
+    assert eight.emit(Pieces(13), np.zeros(10, np.float32)) is None
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
@@ -346,7 +357,7 @@ def test_what_is_decoded_is_vetted_as_if_it_had_been_stored():
 
 
 def test_every_codec_is_in_a_table():
-    tables = (CODECS, ROUNDING, POSITIONS, VALUES, DENSE_VALUES)
+    tables = (CODECS, POSITIONS, VALUES, DENSE_VALUES)
     named = {codec.__module__.rpartition(".")[2] for table in tables for codec in table.values()}
     folder = {p.stem for p in (HOUSE / "pruning/onnx/codecs").glob("*.py")}
     assert folder - {"__init__", "choice", "digits", "pieces", "stored"} == named
