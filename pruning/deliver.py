@@ -17,7 +17,6 @@ from pruning.onnx.fastest import Fastest
 from pruning.onnx.pack import Packed, pack
 from pruning.onnx.useful import useful_weights
 from pruning.onnx.writeback import write_back
-from pruning.plan import Plan
 from pruning.proof import change, exactness, examples_of, verify
 from pruning.report import LayerForm, PackedReport, Report
 from pruning.report_page import render

@@ -60,7 +60,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class WrongDelivery(PruningError):
-    """The delivered file does not compute what the trained network computes; nothing was delivered."""
+    """The delivered file does not compute what the trained network computes; nothing was delivered: please report this
+    model. deliver.remove: false delivers the graph as it is.
+    """
 
 
 class Cancelled(PruningError):

@@ -72,8 +72,11 @@ class Compression(Frozen):
 
 
 class LatencyReport(Frozen):
-    """The files run in turn; medians in milliseconds, spread = interquartile range / median, of the
-    file where it is larger; speedup = median of dense / pruned, call by call."""
+    """The files run in turn; medians in milliseconds.
+
+    spread = interquartile range / median, of the file where it is larger; speedup = median of dense / pruned, call by
+    call.
+    """
 
     runtime: str
     provider: str
