@@ -81,7 +81,10 @@ def _removed(f: Facts) -> str:
         return ""
     gone = f"{f.removed:,} filters and neurons are gone from the graph, as they were always zero or never read"
     if f.speedup > SLOW:
-        return f"{gone}: smaller layers are less work in any runtime, also after conversion for another; how much faster depends on it"
+        return (
+            f"{gone}: smaller layers are less work in any runtime, also after conversion for another; how much faster "
+            "each is differs"
+        )
     return (
         f"{gone}; convolutions of ONNX Runtime are fastest with channels in multiples of 8, and slower with what is "
         "left here: deliver.remove: false keeps all channels"

@@ -13,10 +13,13 @@ from pruning.errors import NotPacked, PruningError
 from pruning.measure import session
 from pruning.onnx.agree import difference
 from pruning.onnx.pack import Packed, pack
+from pruning.onnx.unpack import unpack
 from pruning.onnx.vet import vet
 
 LIMIT, ROUNDED_LIMIT = 1e-5, 0.1  # of the largest output; runtimes may add in another order
 SIZES = (1, 8, 32, 224)  # tried for dimensions that are known only at run time, but for the first
+NO_GAIN = "nothing is gained: the packed file would not be smaller; prune the model first"
+ALREADY = "the file is packed already, and packing it again gains nothing"
 NAMED = 60  # characters of a name in the table
 
 
@@ -25,9 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         content = options.file.read_bytes()
-        packed = pack(vet(content), options.biases, options.levels)
+        model = vet(content)
+        packed = pack(model, options.biases, options.levels)
         if len(packed.content) >= len(content):
-            raise NotPacked("nothing is gained: the packed file would not be smaller; prune the model first")
+            raise NotPacked(ALREADY if unpack(model) is not model else NO_GAIN)
         print(table(packed, len(content)))
         print(compared(content, packed))
         options.out.write_bytes(packed.content)

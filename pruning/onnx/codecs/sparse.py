@@ -12,12 +12,14 @@ from pruning.onnx.codecs.stored import Emit, Places, Stored, bits_of, flat, sepa
 POSITIONS: dict[str, Callable[[Pieces, np.ndarray], Places | None]] = {"gaps": gaps.emit, "golomb": golomb.emit}
 VALUES: dict[str, Emit] = {"raw": raw.emit, "codebook": codebook.emit, "split": split.emit}
 
+MOST = 0.95  # share of values that are kept, where their places may gain
+
 
 def emit(pieces: Pieces, group: Sequence[Stored]) -> str | None:
     """Nodes that give the tensors; returns how they are kept, None where there are few zeros."""
     values = flat(group)
     kept = np.flatnonzero(bits_of(values))
-    if len(kept) > 0.75 * len(values):
+    if len(kept) > MOST * len(values):
         return None
     if not len(kept):
         for one in group:

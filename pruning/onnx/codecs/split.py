@@ -2,6 +2,7 @@
 
 A value is m 2^e with a whole m, 2^23 <= |m| < 2^24. The 2^24 possible m in order, without the hole around zero, are
 -2^23 to 2^23 - 1: 65536 h + l with l in two bytes and h in one. Every step of decoding is exact in single precision.
+A zero has an exponent of its own, whose power is 0.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ from pruning.onnx.codecs.pieces import Pieces
 
 LEAST_VALUES = 256
 HALF, BITS, BIAS = 2**23, 23, 127
-LOWEST, HIGHEST = 24, 254  # of exponents: from 24 on 2^(e - 150) is a normal number, and 255 is none
+ZERO, LOWEST, HIGHEST = 0, 24, 254  # of exponents: from 24 on 2^(e - 150) is a normal number, and 255 is none
 APART = 8  # bytes, about, of a value that is kept apart
 RARE = 0.05  # share of values that may be
 
@@ -23,6 +24,7 @@ def emit(pieces: Pieces, values: np.ndarray) -> str | None:
         return None
     bits = values.view(np.uint32)
     exponent = (bits >> BITS) & 0xFF
+    exponent[(exponent == ZERO) & (bits != 0)] = HIGHEST + 1  # negative zeros, and what is too small to be normal
     kinds, base = _kinds(np.bincount(exponent, minlength=256))
     apart = np.flatnonzero(~np.isin(exponent, kinds))
     if len(apart) > RARE * len(values):
@@ -31,6 +33,7 @@ def emit(pieces: Pieces, values: np.ndarray) -> str | None:
     shifted = mantissa - np.where(mantissa < 0, 1 - HALF, HALF)
     index = digits.emit(pieces, np.searchsorted(kinds, exponent) % len(kinds), base, np.int32)
     powers = np.ldexp(np.float32(1), kinds.astype(np.int32) - BIAS - BITS).astype(np.float32)
+    powers[kinds == ZERO] = 0
     found = pieces.node("Mul", _whole(pieces, shifted), pieces.node("Gather", pieces.constant(powers), index))
     if len(apart):
         found = pieces.node("ScatterElements", found, pieces.whole(*apart.tolist()), pieces.constant(values[apart]))
@@ -41,6 +44,7 @@ def _kinds(times: np.ndarray) -> tuple[np.ndarray, int]:
     """The exponents that get a digit, ascending, and the digits' base: the fewest bytes with the others apart."""
     usable = np.zeros_like(times)
     usable[LOWEST : HIGHEST + 1] = times[LOWEST : HIGHEST + 1]
+    usable[ZERO] = times[ZERO]
     order = np.argsort(-usable, kind="stable")
     bytes_of = {
         base: times.sum() / digits.PER_BYTE[base] + APART * (times.sum() - usable[order[:base]].sum())

@@ -398,3 +398,24 @@ def test_the_command_refuses_in_words(tmp_path, capsys):
     assert main([str(source), "-o", str(target)]) == 1
     assert "nothing is gained" in capsys.readouterr().err
     assert not target.exists()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.08, 0.2, 0.5])
+def test_a_few_zeros_are_no_reason_to_keep_a_tensor_as_it_is(share):
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(128, 128)).astype(np.float32) * 0.05
+    few = np.where(rng.random(W.shape) < share, 0, W).astype(np.float32)
+    few.flat[:3] = -0.0, 1e-40, 0.0
+    sizes = []
+    for values in (W, few):
+        packed = pack(matmul(values))
+        assert packed.exact and packed.tensors[0].codec != "plain"
+        sizes.append(len(packed.content))
+    assert sizes[1] <= sizes[0] + 100
+
+
+def matmul(W: np.ndarray) -> ModelProto:
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 128]) for name in "xy"]
+    node = helper.make_node("MatMul", ["x", "W"], ["y"])
+    graph = helper.make_graph([node], "g", ports[:1], ports[1:], [numpy_helper.from_array(W, "W")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
