@@ -201,7 +201,7 @@ def lenet5_packed(row: str, **options: Any) -> dict[str, Any]:
     """Real bytes of the packed file, and top-1 of that file on the 10,000 test images."""
     x, _ = mnist(64)
     model = ModelProto.FromString(kept_file(row, 0).read_bytes())
-    found = smaller(model, x, quantized=row == "quantized", seconds=SECONDS).model
+    found = smaller(model, x, quantized=row == "smallest file", seconds=SECONDS).model
     packed = pack(found, **options)
     return {
         "weights": sum(t.nonzeros for t in packed.tensors),
@@ -310,8 +310,7 @@ ROWS: dict[str, Row] = {
     "ResNet-50, filters": resnet50_without_filters,
     "AlexNet's convolutions, filters and columns": alexnet,
     "LeNet-5 at 167x, compact": lenet5_compact,
-    "LeNet-5 quantized, packed": lambda: lenet5_packed("quantized"),
-    "LeNet-5 quantized, packed, int8 biases": lambda: lenet5_packed("quantized", biases="int8"),
+    "LeNet-5, smallest file, packed": lambda: lenet5_packed("smallest file"),
     "LeNet-5 at 71.2x, packed, float32": lambda: lenet5_packed("direct 71.2x"),
     "ResNet-50, 90 % zero, packed, float32": lambda: resnet50_packed(None),
     "ResNet-50, 90 % zero, packed, 4 bits": lambda: resnet50_packed(16),

@@ -76,9 +76,9 @@ NARROW = {  # so many filters, filters and neurons: where few places are left, p
     "pattern": {"kind": "filter"},
     "budget": {"pruning_rate": 1.01},
     "layers": [
-        {"match": "conv1", "sparsity": 1 - 8 / 20},
-        {"match": "conv2", "sparsity": 1 - 16 / 50},
-        {"match": "ip1", "sparsity": 1 - 30 / 500},
+        {"match": "conv1", "sparsity": 1 - 7 / 20},
+        {"match": "conv2", "sparsity": 1 - 14 / 50},
+        {"match": "ip1", "sparsity": 1 - 24 / 500},
         {"match": "ip2", "exclude": True},
     ],
     "importance": "fisher",
@@ -116,7 +116,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "highest rate": [UNITS, gradual(280, 30, 24)],
     "quantized": [ON_LEVELS],  # it begins with the file of the row before
-    "smallest file": [NARROW, gradual(WEIGHTS / 2000, 20, 14), ON_LEVELS | SLOWER | {"deliver": {"biases": "int8"}}],
+    "smallest file": [NARROW, gradual(WEIGHTS / 1650, 24, 18), ON_LEVELS | SLOWER],
     "joint, holistic": [
         staged(
             "joint",
