@@ -396,7 +396,7 @@ def test_the_command_refuses_in_words(tmp_path, capsys):
     assert "not an ONNX file" in capsys.readouterr().err
     source.write_bytes(pack(lenet()).content)
     assert main([str(source), "-o", str(target)]) == 1
-    assert "nothing is gained" in capsys.readouterr().err
+    assert "packed already" in capsys.readouterr().err
     assert not target.exists()
 
 
