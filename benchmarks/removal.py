@@ -24,8 +24,9 @@ from pruning.onnx.analyse import analyse
 from pruning.onnx.channels import trace
 from pruning.onnx.constants import move_constants
 from pruning.onnx.convert import inputs_of, stored_tensors
-from pruning.onnx.labels import OUTPUT, Ids, Product, Tracer
+from pruning.onnx.labels import OUTPUT, Tracer
 from pruning.onnx.shrink import replace_values, shrink
+from pruning.onnx.steps import Ids, Product
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
 

@@ -5,7 +5,8 @@ from onnx import ModelProto, NodeProto
 
 from pruning.onnx import attention, moves
 from pruning.onnx.counted import settle
-from pruning.onnx.labels import Channels, Labels, Product, Rule, Tracer, Unknown
+from pruning.onnx.labels import Channels, Labels, Rule, Tracer, Unknown
+from pruning.onnx.steps import Product
 
 Found = tuple[Channels, ...]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
+from pruning.onnx.names import names_of
 from pruning.onnx.normalise import OLDEST_CONVERTED
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
@@ -101,7 +102,7 @@ def layers(model: ModelProto) -> list[Layer]:
     """Those of the graph whose weight has zeros and is read by nothing else, in the graph's order."""
     if opset_of(model) < OLDEST_CONVERTED:
         return []
-    stored, taken = stored_tensors(model), sorted(names(model))
+    stored, taken = stored_tensors(model), sorted(names_of(model))
     own = {name for name, times in uses(model).items() if times == 1 and name in stored}
     found = []
     for node in model.graph.node:
@@ -153,13 +154,6 @@ def uses(model: ModelProto) -> Counter[str]:
         if node.op_type == "Identity" and not found[node.output[0]]:
             found[node.input[0]] -= 1
     return found
-
-
-def names(model: ModelProto) -> set[str]:
-    """Of all values, nodes and stored tensors."""
-    graphs = list(graphs_of(model.graph))
-    found = {name for graph in graphs for node in graph.node for name in (node.name, *node.input, *node.output)}
-    return found | {one.name for graph in graphs for one in (*graph.initializer, *graph.input)}
 
 
 def narrowed(layer: Layer, W: np.ndarray, **attributes: Any) -> Layer:

@@ -5,7 +5,8 @@ from collections import defaultdict
 import numpy as np
 from onnx import NodeProto
 
-from pruning.onnx.labels import CHANNELS, MOST, Ids, Tracer
+from pruning.onnx.labels import CHANNELS, MOST, Tracer
+from pruning.onnx.steps import Ids
 
 SHAPED = {"Reshape": 1, "Resize": 3}  # the input that says how large the output is
 CARRIED = {"Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze"}

@@ -8,6 +8,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
+from pruning.onnx.names import names_of
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 OLDEST_OPSET = 7  # before it BatchNormalization has other forms
@@ -158,10 +159,3 @@ def _reads(model: ModelProto) -> Iterator[tuple[int, str]]:
     yield from ((place, name) for place, node in enumerate(outer.node) for name in node.input)
     yield from ((ELSEWHERE, port.name) for graph in (outer, *inner) for port in graph.output)
     yield from ((ELSEWHERE, name) for graph in inner for node in graph.node for name in node.input)
-
-
-def names_of(model: ModelProto) -> set[str]:
-    """Of all values and stored tensors, of inner graphs too: a new one needs another."""
-    graphs = list(graphs_of(model.graph))
-    used = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output)}
-    return used | {one.name for graph in graphs for one in (*graph.initializer, *graph.input)}

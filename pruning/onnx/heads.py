@@ -4,7 +4,7 @@ import numpy as np
 from onnx import ModelProto
 
 from pruning.onnx.channels import label
-from pruning.onnx.labels import Ids, Product
+from pruning.onnx.steps import Ids, Product
 
 
 def head_widths(model: ModelProto) -> dict[str, int]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pruning.onnx.blocks import Axis, Block, Factor, Ids, Length, Sizes, is_plain
-from pruning.onnx.labels import CHANNELS, Channels, Each, Gate, Tracer, Unknown
+from pruning.onnx.labels import CHANNELS, Channels, Tracer, Unknown
 from pruning.onnx.shapes import SYMBOL, is_symbol
+from pruning.onnx.steps import Each, Gate
 
 Found = tuple[Channels, ...]
 

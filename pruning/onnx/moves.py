@@ -3,8 +3,9 @@
 import numpy as np
 from onnx import NodeProto
 
-from pruning.onnx.labels import CHANNELS, MOST, Channels, Ids, Tracer, Unknown
+from pruning.onnx.labels import CHANNELS, MOST, Channels, Tracer, Unknown
 from pruning.onnx.shapes import is_symbol
+from pruning.onnx.steps import Ids
 
 Found = tuple[Channels, ...]
 

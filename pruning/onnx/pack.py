@@ -18,6 +18,7 @@ from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored, bits_of
 from pruning.onnx.compact import name_where_needed, shorten, without_notes
 from pruning.onnx.convert import stored_tensors
+from pruning.onnx.names import names_of
 from pruning.onnx.raised import in_brief, raised
 from pruning.onnx.thin import thin
 from pruning.onnx.unpack import MARK, unpack
@@ -127,7 +128,7 @@ def _assembled(
     model: ModelProto, choices: Sequence[Choice], rounded: set[str]
 ) -> tuple[ModelProto, list[PackedTensor]]:
     """The model with its decoder before its nodes, and with all its names; a row for each tensor."""
-    pieces = Pieces(opset_of(model), _names(model))
+    pieces = Pieces(opset_of(model), names_of(model))
     rows = []
     for choice in choices:
         said = None
@@ -173,12 +174,6 @@ def _rows(choice: Choice, said: str | None, rounded: set[str]) -> list[PackedTen
         codec = "int8" if t.name in rounded else said or "plain"
         rows.append(PackedTensor(t.name, codec, t.values.size, kept, t.values.nbytes, after))
     return rows
-
-
-def _names(model: ModelProto) -> set[str]:
-    graphs = list(graphs_of(model.graph))
-    ends = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output)}
-    return ends | {one.name for graph in graphs for one in (*graph.initializer, *graph.input, *graph.output)}
 
 
 def _largest_change(packed: ModelProto, tensors: Sequence[Stored]) -> tuple[bool, float]:

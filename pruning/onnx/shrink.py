@@ -8,9 +8,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.channels import label, trace
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.fold import names_of
-from pruning.onnx.labels import Each, Gate, Ids, Labels, Mask, Product, Tracer
+from pruning.onnx.labels import Labels, Tracer
+from pruning.onnx.names import names_of
 from pruning.onnx.renumber import renumber
+from pruning.onnx.steps import Each, Gate, Ids, Mask, Product
 
 
 def readers(model: ModelProto) -> dict[str, dict[str, int]]:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.dtypes import FLOATS
-from pruning.onnx.labels import Channels, Labels, Mask, Product, Tracer, Unknown
+from pruning.onnx.labels import Channels, Labels, Tracer, Unknown
 from pruning.onnx.shapes import evaluated
+from pruning.onnx.steps import Mask, Product
 
 Numbers = NDArray[np.float64]  # one for each channel of a value; NaN where it depends on what is fed, or on the place
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from pruning.onnx.columns import names, uses
+from pruning.onnx.columns import uses
 from pruning.onnx.convert import stored_tensors
+from pruning.onnx.names import names_of
 from pruning.onnx.vet import STANDARD
 
 # from each channel of its first input one of its output, and nothing else is read
@@ -24,7 +25,7 @@ def move_gathers(model: ModelProto) -> ModelProto:
     """
     result = ModelProto()
     result.CopyFrom(model)
-    graph, stored, count, taken = result.graph, stored_tensors(result), uses(result), names(result)
+    graph, stored, count, taken = result.graph, stored_tensors(result), uses(result), names_of(result)
     made = {name: node for node in graph.node for name in node.output}
     added, changed, gone = dict[str, list[NodeProto]](), set[str](), set[int]()
     for place, node in enumerate(graph.node):

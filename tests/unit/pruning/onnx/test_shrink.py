@@ -14,8 +14,8 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from pruning.measure import session
 from pruning.onnx.channels import label
 from pruning.onnx.convert import inputs_of, stored_tensors
-from pruning.onnx.labels import Product
 from pruning.onnx.shrink import idle, readers, shrink
+from pruning.onnx.steps import Product
 from pruning.onnx.unshare import unshare
 from tests.conftest import DATA
 from tests.unit.pruning.onnx.test_random_graphs import SMALL, feeds_of, models
