@@ -12,8 +12,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load
 
-from pruning.errors import Cancelled, DatasetMismatch, Diverged, InvalidPlan
+import pruning.smaller
+from pruning.errors import Cancelled, DatasetMismatch, Diverged, InvalidPlan, WrongDelivery
 from pruning.onnx.convert import stored_tensors
+from pruning.onnx.shrink import shrink
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
@@ -342,3 +344,37 @@ def test_a_job_is_not_lost_where_packing_goes_wrong(tiny_data, opset, there):
     assert ("packed.onnx" in delivery.files) == (delivery.report.packed is not None) == there
     assert any(note.startswith("there is no packed.onnx") for note in delivery.report.notes) != there
     assert delivery.report.compression.bytes.pruned == len(delivery.files["pruned.onnx"])
+
+
+def test_a_file_that_computes_something_else_is_never_delivered(tiny, tiny_data, monkeypatch):
+    """Held against the user's own graph with the same weights: a hundredth of a weight too much is seen."""
+
+    def wrong(model, multiple=1):
+        result = shrink(model, multiple)
+        tensor = next(t for t in result.graph.initializer if len(t.dims) > 1)
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
+        return result
+
+    monkeypatch.setattr(pruning.smaller, "shrink", wrong)
+    with pytest.raises(WrongDelivery, match="nothing was delivered"):
+        prune(order(tiny, tiny_data, retrain={"epochs": 1}), Recorder())
+
+
+def test_a_job_is_not_lost_where_removal_fails(tiny, tiny_data, monkeypatch):
+    def broken(model, multiple=1):
+        raise IndexError("a graph that nobody thought of")
+
+    monkeypatch.setattr(pruning.smaller, "shrink", broken)
+    delivery = prune(order(tiny, tiny_data, retrain={"epochs": 1}), Recorder())
+    assert any("taking it out failed" in note and "nobody thought of" in note for note in delivery.report.notes)
+    assert [n.op_type for n in onnx.load_from_string(delivery.files["pruned.onnx"]).graph.node] == [
+        n.op_type for n in onnx.load_from_string(tiny).graph.node
+    ]
+
+
+def test_a_model_that_was_pruned_before_is_told_when_the_budget_asks_for_less(tiny, tiny_data):
+    first = prune(order(tiny, tiny_data, budget={"pruning_rate": 4}, deliver={"remove": False}), Recorder())
+    listener = Recorder()
+    second = prune(order(first.files["pruned.onnx"], tiny_data, budget={"pruning_rate": 2}), listener)
+    assert any("zeros may grow back" in note for note in second.report.notes)
+    assert not any("grow back" in note for note in first.report.notes)
