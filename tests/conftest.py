@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -217,8 +218,9 @@ class Service:
         assert row["status"] == "ready", row["problems"]
         return row["id"]
 
-    def post_job(self, plan: Mapping[str, object], **more: object) -> str:
-        response = self.http.post("/v1/jobs", json={"plan": plan, **more})
+    def post_job(self, plan: Mapping[str, Any], **more: object) -> str:
+        short = {"seconds": 0.2, **plan.get("deliver", {})}  # of timing
+        response = self.http.post("/v1/jobs", json={"plan": {**plan, "deliver": short}, **more})
         assert response.status_code == 201, response.text
         return response.json()["id"]
 

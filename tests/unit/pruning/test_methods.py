@@ -23,6 +23,7 @@ from tests.unit.pruning.test_pipeline import SMALL, Recorder, order
 from worker import checkpoints
 
 # The smallest plan of each method in which everything that it does happens.
+QUICK = {"deliver": {"seconds": 0.2}}  # of timing
 PLANS = {
     "direct": {"importance": "fisher"},
     "progressive": {"progressive": {"rates": [1.5, 2, 3], "pool": 2}, "admm": SMALL["admm"] | {"regrow": False}},
@@ -78,7 +79,7 @@ def test_the_file_keeps_the_budget_and_what_was_learned(method):
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
     settings = {"joint": {"units": 0.5}, "gradual": {"units": 0.5, "epochs": 4, "unit_epochs": 3}}
     more = {"progressive": {"rates": [4]}, **settings, "admm": {"rounds": 6}, "retrain": {"epochs": 4}}
-    plan = Plan.model_validate({"method": method, "budget": {"pruning_rate": 10}, **more})
+    plan = Plan.model_validate({"method": method, "budget": {"pruning_rate": 10}, **more, **QUICK})
     delivery = prune(Order(content, data, plan), Recorder())
     report = delivery.report
     stored = onnx.load_from_string(delivery.files["pruned.onnx"]).graph.initializer
@@ -102,7 +103,12 @@ def test_the_file_keeps_the_budget_and_what_was_learned(method):
 def test_every_pattern_reaches_the_file(kind):
     """Groups of the pattern are whole or gone, in the delivered file of a real job."""
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
-    more = {"pattern": {"kind": kind}, "admm": {"rounds": 2}, "retrain": {"epochs": 1}, "deliver": {"remove": False}}
+    more = {
+        "pattern": {"kind": kind},
+        "admm": {"rounds": 2},
+        "retrain": {"epochs": 1},
+        "deliver": {"remove": False, "seconds": 0.2},
+    }
     plan = Plan.model_validate({"budget": {"multiply_adds_share": 0.6}, **more})
     delivery = prune(Order(content, data, plan), Recorder())
     model = onnx.load_from_string(delivery.files["pruned.onnx"])
@@ -132,7 +138,7 @@ def test_n_of_m_holds_in_the_delivered_file():
     """Also where neurons have died: taken out of the graph, they would shift the groups of the next layer."""
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
     more = {"pattern": {"kind": "n_m"}, "admm": {"rounds": 4}, "retrain": {"epochs": 1}}
-    plan = Plan.model_validate({"budget": {"pruning_rate": 1.9}, **more})
+    plan = Plan.model_validate({"budget": {"pruning_rate": 1.9}, **more, **QUICK})
     model = onnx.load_from_string(prune(Order(content, data, plan), Recorder()).files["pruned.onnx"])
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     for name in ("conv2.weight", "fc1.weight", "fc2.weight"):
@@ -147,7 +153,7 @@ def test_layers_may_differ():
         {"match": "conv2", "pattern": {"kind": "kernel"}, "sparsity": 0.5},
         {"match": "fc1", "pattern": {"kind": "n_m", "n": 1, "m": 4}, "rho": 0.01},
     ]
-    short = {"admm": {"rounds": 2}, "retrain": {"epochs": 1}, "deliver": {"remove": False}}
+    short = {"admm": {"rounds": 2}, "retrain": {"epochs": 1}, "deliver": {"remove": False, "seconds": 0.2}}
     plan = Plan.model_validate({"budget": {"pruning_rate": 2.5}, "layers": rules, **short})
     delivery = prune(Order(content, data, plan), Recorder())
     kept = {x.name: x.kept / x.weights for x in delivery.report.layers}
@@ -158,7 +164,7 @@ def test_layers_may_differ():
 @pytest.mark.parametrize("budget", [{"multiply_adds_share": 0.4}, {"bytes": 40_000}, {"sparsity": 0.9}])
 def test_every_budget_is_met_by_what_is_counted_in_the_file(budget):
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
-    plan = Plan.model_validate({"budget": budget, "admm": {"rounds": 2}, "retrain": {"epochs": 1}})
+    plan = Plan.model_validate({"budget": budget, "admm": {"rounds": 2}, "retrain": {"epochs": 1}, **QUICK})
     report = prune(Order(content, data, plan), Recorder()).report
     assert report.goal_met
     spent = {
@@ -179,7 +185,7 @@ def test_quantized_values_are_on_levels_in_the_file():
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
     quantize = {"bits": 3, "layers": [{"match": "fc*", "bits": 2}], "admm": {"rounds": 4}}
     more = {"quantize": quantize, "admm": {"rounds": 4}, "retrain": {"epochs": 3}}
-    plan = Plan.model_validate({"budget": {"pruning_rate": 8}, **more})
+    plan = Plan.model_validate({"budget": {"pruning_rate": 8}, **more, **QUICK})
     delivery = prune(Order(content, data, plan), Recorder())
     model = onnx.load_from_string(delivery.files["pruned.onnx"])
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) > 1}
@@ -284,7 +290,7 @@ def test_a_net_is_not_cut_in_two(method):
     """Where a rate leaves no path from input to output, the nearest that does is taken, and told."""
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
     more = {"admm": {"rounds": 2}, "retrain": {"epochs": 1}, "gradual": {"epochs": 3}}
-    plan = Plan.model_validate({"method": method, "budget": {"pruning_rate": 2000}, **more})
+    plan = Plan.model_validate({"method": method, "budget": {"pruning_rate": 2000}, **more, **QUICK})
     listener = Recorder()
     report = prune(Order(content, data, plan), listener).report
     told = any("no path from input to output" in text for text in listener.warnings)

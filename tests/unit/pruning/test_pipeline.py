@@ -27,6 +27,7 @@ SMALL = {
     "budget": {"pruning_rate": 4},
     "admm": {"rounds": 3, "epochs_per_round": 1, "learning_rate": 5e-3, "rho": 0.05, "rho_growth": 1.5},
     "retrain": {"epochs": 4, "learning_rate": 5e-3},
+    "deliver": {"seconds": 0.2},
 }
 DELIVERY = ["remove", "pack", "verify", "measure", "report"]
 
@@ -60,13 +61,15 @@ class Recorder:
 
 
 def order(model, data, **changes):
-    return Order(model, data, Plan.model_validate(SMALL | changes))
+    return Order(
+        model, data, Plan.model_validate(SMALL | changes | {"deliver": SMALL["deliver"] | changes.get("deliver", {})})
+    )
 
 
 @pytest.fixture(scope="module")
 def digits():
     listener = Recorder()
-    settings = {"admm": {"rounds": 4}, "retrain": {"epochs": 3}, "deliver": {"remove": False}}
+    settings = {"admm": {"rounds": 4}, "retrain": {"epochs": 3}, "deliver": {"remove": False, "seconds": 0.2}}
     plan = Plan.model_validate({"budget": {"pruning_rate": 10}, **settings})
     content = (EXAMPLES / "digits.onnx").read_bytes()
     return content, listener, prune(Order(content, EXAMPLES / "digits.npz", plan), listener)
@@ -259,7 +262,7 @@ def test_one_seed_one_file(tiny, tiny_data):
 def test_dead_filters_have_dead_biases():
     """Where all weights of a neuron are gone its bias is gone too, so that it can be removed."""
     model = onnx.load(EXAMPLES / "digits.onnx")
-    short = {"admm": {"rounds": 2}, "retrain": {"epochs": 1}, "deliver": {"remove": False}}
+    short = {"admm": {"rounds": 2}, "retrain": {"epochs": 1}, "deliver": {"remove": False, "seconds": 0.2}}
     plan = Plan.model_validate({"budget": {"pruning_rate": 300}, **short})
     without = plan.model_copy(update={"deliver": Deliver()})
     delivery = prune(Order(model.SerializeToString(), EXAMPLES / "digits.npz", plan), Recorder())
@@ -277,7 +280,7 @@ def test_dead_filters_have_dead_biases():
 def test_a_bias_added_later_is_frozen_too(tmp_path):
     """CNTK adds a convolution's bias as (C, 1, 1) in a node of its own."""
     plan = SMALL | {"budget": {"pruning_rate": 20}, "layers": [{"match": "Parameter5", "sparsity": 0.97}]}
-    plan |= {"deliver": {"remove": False}}
+    plan |= {"deliver": {"remove": False, "seconds": 0.2}}
     rng = np.random.default_rng(0)
     data = {
         f"{k}_{s}": rng.random((300, 1, 28, 28), dtype=np.float32) if k == "x" else rng.integers(0, 10, 300)
