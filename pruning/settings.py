@@ -251,7 +251,7 @@ class Deliver(Frozen):
         "much and measures its accuracy.",
     )
     seconds: float = Field(
-        default=10,
+        default=5,
         gt=0,
         le=600,
         description="About how long timing may take, to choose forms, and again to measure the files.",
