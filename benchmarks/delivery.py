@@ -35,7 +35,7 @@ from pruning.smaller import smaller
 
 Row = Callable[[], dict[str, Any]]
 CONV = nn.Conv2d
-SECONDS = 20.0  # for choosing, and for measuring
+SECONDS = 15.0  # for choosing, and for measuring
 LENET5 = DATA / "lenet5.onnx"
 
 
