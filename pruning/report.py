@@ -123,7 +123,7 @@ class LayerForm(Frozen):
     """What became of a layer at delivery, because it was faster so; milliseconds of the layer alone."""
 
     layer: str
-    form: str = Field(description="gathered, trimmed, as it was, ...")
+    form: str = Field(description="gathered, trimmed, not rewritten, ...")
     dense_ms: float
     chosen_ms: float
 
