@@ -12,8 +12,8 @@ demo: $(VENV)/ready  ## start the service and run a first job; EXIT=1 ends after
 up: $(VENV)/ready  ## start the service
 	@$(BIN)/python -m service
 
-test: $(VENV)/ready-dev  ## all tests; ARGS="-k name" for some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/ready-dev  ## all tests, on two cores; ARGS="-k name" for some
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/ready-dev  ## style, types, structure
 	$(BIN)/ruff check .

@@ -20,10 +20,23 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
 from sqlalchemy import create_engine, text
+from xdist.scheduler import LoadScopeScheduling
 
 HOUSE = Path(__file__).parent.parent
 EXAMPLES = HOUSE / "examples"
 DATA = Path(os.environ.get("SECATEUR_DATA", HOUSE.parent / "shared" / "data"))
+
+
+class TwoCores(LoadScopeScheduling):
+    """Tests of the service, which mostly wait, on one core; all others, a file at a time, on another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "service" if file.startswith(("tests/acceptance", "tests/browser", "tests/integration")) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoCores:
+    return TwoCores(config, log)
 
 
 @pytest.fixture
@@ -164,6 +177,7 @@ class Service:
             "SECATEUR_SWEEP_SECONDS": "1",
             "SECATEUR_LEASE_SECONDS": "4",
             "SECATEUR_GRACE_SECONDS": "1",
+            "OMP_NUM_THREADS": "1",  # tiny nets: where a core is busy, two threads take three times as long as one
         }
         self.environment |= {f"SECATEUR_{k.upper()}": v for k, v in settings.items()}
         self.url = ""
