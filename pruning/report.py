@@ -123,7 +123,7 @@ class LayerForm(Frozen):
     """What became of a layer at delivery, because it was faster so; milliseconds of the layer alone."""
 
     layer: str
-    form: str = Field(description="gathered, trimmed, not rewritten, ...")
+    form: str = Field(description="gathered, trimmed, product, not rewritten, ...")
     dense_ms: float
     chosen_ms: float
 

@@ -5,7 +5,7 @@ from onnx import ModelProto
 from pruning.measure import Feeds
 from pruning.onnx.constants import move_constants
 from pruning.onnx.fastest import Fastest, fastest
-from pruning.onnx.shrink import shrink
+from pruning.onnx.shrink import shrink, variants
 
 MULTIPLES = (1, 8, 16)  # ONNX Runtime's convolutions work on so many channels at once, by the machine
 
@@ -19,5 +19,4 @@ def smaller(masked: ModelProto, x: Feeds, quantized: bool, rewrite: bool = True,
     moved = move_constants(masked, padded=not quantized)
     if not rewrite:
         return Fastest.unchanged(shrink(moved))
-    variants = {model.SerializeToString(): model for model in (shrink(moved, multiple) for multiple in MULTIPLES)}
-    return fastest(list(variants.values()), x, seconds)
+    return fastest(variants(moved, MULTIPLES), x, seconds)

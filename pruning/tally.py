@@ -56,9 +56,12 @@ def weights_of(content: bytes, network: Network) -> dict[str, Tensor]:
 
 
 def _fewer(kind: str, source: Source, dims: tuple[int, ...]) -> int:
-    """Filters that a stored tensor has lost. Dense weights are stored transposed where they had to be moved."""
+    """Filters that a stored tensor has lost: its rank may be another by now, but filters stay where they were.
+
+    Dense weights are stored transposed where they had to be moved.
+    """
     axis = 1 if kind == "conv_transpose" else -1 if source.moves else 0
-    return source.shape[axis] - dims[axis] if len(dims) == len(source.shape) else 0
+    return source.shape[axis] - dims[axis]
 
 
 def _bits(values: np.ndarray) -> int:

@@ -15,24 +15,28 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.names import names_of
 from pruning.onnx.normalise import OLDEST_CONVERTED
+from pruning.onnx.shapes import shapes_of
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 OPERATORS = {"Conv", "Gemm", "MatMul"}
 TYPES = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}
 INITIALIZERS_ARE_INPUTS = 4  # before this IR version
+PAD_READS_INPUTS = 11
 
 
 @dataclass(frozen=True)
 class Layer:
     """A node of the graph and its stored weight, which nothing else reads.
 
-    W: as it is stored; stem: what names of new values begin with; no name of the graph does.
+    W: as it is stored; stem: what names of new values begin with; no name of the graph does; sizes: of the image that
+    a convolution reads, none where one of them is known only at run time.
     """
 
     node: NodeProto
     W: np.ndarray
     opset: int
     stem: str
+    sizes: tuple[int, ...] = ()
 
     @property
     def weight(self) -> str:
@@ -43,6 +47,18 @@ class Layer:
     def live(self) -> NDArray[np.bool_]:
         """(in / groups, *kernel) of a convolution: columns that are not zero in all filters."""
         return (self.W != 0).any(0)
+
+    @property
+    def channels(self) -> int:
+        """The axis of its input along which the weight reads."""
+        return -1 if self.node.op_type == "MatMul" else 1
+
+    @property
+    def inputs(self) -> int:
+        """Channels that it reads."""
+        if self.node.op_type == "Conv":
+            return self.W.shape[1] * self.attribute("group", 1)
+        return self.W.shape[1] if self.attribute("transB", 0) else self.W.shape[-2]
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Of the node; strings decoded."""
@@ -82,6 +98,11 @@ class Draft:
         self.nodes.append(helper.make_node(op, list(inputs), [name], name, **attributes))
         return name
 
+    def last(self, op: str, inputs: Iterable[str], **attributes: Any) -> None:
+        """A node that gives what the layer's own node did."""
+        self.node(op, inputs, **attributes)
+        self.nodes[-1].output[0] = self.layer.node.output[0]
+
     def gather(self, x: str, indices: np.ndarray, axis: int) -> str:
         """The indices of x along an axis."""
         return self.node("Gather", [x, self.tensor(indices.astype(np.int32))], axis=axis)
@@ -99,18 +120,20 @@ class Draft:
 
 
 def layers(model: ModelProto) -> list[Layer]:
-    """Those of the graph whose weight has zeros and is read by nothing else, in the graph's order."""
+    """Those of the graph whose weight is read by nothing else, in the graph's order."""
     if opset_of(model) < OLDEST_CONVERTED:
         return []
     stored, taken = stored_tensors(model), sorted(names_of(model))
     own = {name for name, times in uses(model).items() if times == 1 and name in stored}
-    found = []
+    shapes, found = shapes_of(model), []
     for node in model.graph.node:
         if node.op_type in OPERATORS and node.domain in STANDARD and len(node.input) > 1 and node.input[1] in own:
             tensor = stored[node.input[1]]
             W = numpy_helper.to_array(tensor) if tensor.data_type in TYPES else np.ones(1)
-            if W.ndim >= 2 and not W.all():
-                found.append(Layer(node, W, opset_of(model), _stem(node.output[0], taken)))
+            if W.ndim >= 2:
+                stem, shape = _stem(node.output[0], taken), shapes.get(node.input[0], ())
+                sizes = shape[2:] if node.op_type == "Conv" and min(shape[2:], default=0) > 0 else ()
+                found.append(Layer(node, W, opset_of(model), stem, sizes))
     return found
 
 

@@ -1,7 +1,9 @@
 """Which of several exact forms of a net ONNX Runtime runs fastest: found by running them."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
@@ -11,7 +13,7 @@ from pruning.measure import Feeds, session
 from pruning.onnx.columns import Layer, Rewrite, layers, rewritten
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.gather import FORMS
-from pruning.onnx.race import Clock, Race, rounds, speedups
+from pruning.onnx.race import Call, Clock, Race, rounds, speedups
 from pruning.onnx.upstream import move_gathers
 
 PLAIN = "not rewritten"
@@ -19,7 +21,8 @@ MARGIN = 1.05  # by which a form must be faster than the layer alone was
 PREFERENCE = 1.3  # by which a form must be faster than one before it in FORMS: that fits its neighbours better
 GAINS = (MARGIN, 1.5, 2.5)  # nets are tried with all layers that gain as much
 ALONE, EACH = 0.5, 0.25  # of the time that is left: for single layers, and for a whole net
-LEAST = 3  # runs of a layer
+LEAST, TRIALS = 3, 6  # runs of a layer; whole nets that are tried whatever it takes
+CACHE = 2**24  # numbers; no processor keeps more
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,13 @@ class Winner:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A whole net. taken: the layers that have another form in it."""
+    """A whole net. taken: the layers that have another form in it; late: it need not be tried."""
 
     model: ModelProto
     winners: Sequence[Winner]
     taken: frozenset[str] = frozenset()
     variant: int = 0
+    late: bool = False
 
     def choices(self) -> tuple[Choice, ...]:
         """Of every layer that had an alternative."""
@@ -84,47 +88,77 @@ def fastest(models: Sequence[ModelProto], x: Feeds, seconds: float = 10.0) -> Fa
     """The fastest of some exact variants of a net, with layers in other forms where that is faster.
 
     Never one that is slower than the first, or that gives other outputs for x.
-    Args: models: the first is the plain one; x: one batch, as large as the net will be run with; seconds: about, as a
-    net is loaded and run a few times whatever it takes.
+    Args: models: the first is the plain one; x: one batch, as large as the net will be run with; seconds: about: every
+    layer is timed a few times and some whole nets are tried whatever it takes.
     Raises: RejectedModel: ONNX Runtime does not run the plain net.
     """
     clock, race = Clock(seconds), Race(models[0], x)
-    found = [
-        winners(model, race.feed, clock.left() * ALONE / (len(models) - i), clock) for i, model in enumerate(models)
-    ]
+    trials = Trials(_read(models[0], race.feed), _others(models[0]))
+    found = [trials.winners(model, clock.left() * ALONE / (len(models) - i)) for i, model in enumerate(models)]
     plain = best = Candidate(models[0], found[0])
-    for candidate in _candidates(models, found):
-        if clock.left() and race.challenge(candidate.model, clock.left() * EACH):
+    for trial, candidate in enumerate(_candidates(models, found)):
+        if not clock.left() and (candidate.late or (trial >= TRIALS and race.best is not race.plain)):
+            break
+        if race.challenge(candidate.model, clock.left() * EACH):
             best = candidate
     before, after = race.result(clock.left())
     best = plain if race.best is race.plain else best
     return Fastest(best.model, best.choices(), before, after, best.variant)
 
 
-def winners(model: ModelProto, feed: Feeds, seconds: float, clock: Clock) -> list[Winner]:
-    """Of layers that have other forms, the fastest one by itself, on what the layer reads in this net.
+@dataclass
+class Trials:
+    """Layers that run by themselves.
 
-    Args: seconds: for all of them; clock: layers are left out when its time is over.
+    read: what the layers of the plain net read; others: as many numbers as the net has, which are read before each
+    call: in the net too a layer finds its weights in the cache or not, by how much is read from one call to the next;
+    done: by weight, as it was.
     """
-    forms = [(layer, rewrites) for layer in layers(model) if (rewrites := _rewrites(layer))]
-    read, found = _read(model, [layer.node.input[0] for layer, _ in forms], feed), list[Winner]()
-    for layer, rewrites in forms:
-        x = read.get(layer.node.input[0])
-        if clock.left() and x is not None:
-            winner = _winner(model, layer, rewrites, x, seconds / len(forms))
-            found += [] if winner is None else [winner]
-    return found
+
+    read: Mapping[str, np.ndarray]
+    others: np.ndarray
+    done: dict[str, tuple[np.ndarray, Winner | None]] = field(default_factory=dict)
+
+    def winners(self, model: ModelProto, seconds: float) -> list[Winner]:
+        """Of layers that have other forms, the fastest one by itself.
+
+        Layers that are in another variant too are not timed again.
+        Args: model: a variant; seconds: for all of them, exceeded only for the least number of rounds.
+        """
+        forms = [(layer, rewrites) for layer in layers(model) if (rewrites := _rewrites(layer))]
+        new = [layer for layer, _ in forms if not self._is_done(layer)]
+        for layer, rewrites in forms:
+            if not self._is_done(layer):
+                x = self._noise(layer)
+                found = None if x is None else _winner(model, layer, rewrites, x, seconds / len(new), self.others.max)
+                self.done[layer.weight] = layer.W, found
+        return [found for layer, _ in forms if (found := self.done[layer.weight][1]) is not None]
+
+    def _is_done(self, layer: Layer) -> bool:
+        return layer.weight in self.done and np.array_equal(self.done[layer.weight][0], layer.W)
+
+    def _noise(self, layer: Layer) -> np.ndarray | None:
+        """Numbers of the shape that this layer reads, which has other channels than in the plain net."""
+        like = self.read.get(layer.node.input[0])
+        if like is None:
+            return None
+        shape = list(like.shape)
+        shape[layer.channels] = layer.inputs
+        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32).astype(like.dtype)
 
 
 def _candidates(models: Sequence[ModelProto], found: Sequence[Sequence[Winner]]) -> Iterator[Candidate]:
-    """Other nets than the first, the most promising ones first."""
+    """Other nets than the first, the most promising ones first: with all layers that gain, and with none; then others.
+
+    Those that come late are not tried when the time is over.
+    """
     seen = {(0, frozenset[str]())}
     for gain in GAINS:
-        for i, (model, own) in enumerate(zip(models, found, strict=True)):
-            for taken in (frozenset(w.layer for w in own if w.gain >= gain), frozenset[str]()):
-                if (i, taken) not in seen:
-                    seen.add((i, taken))
-                    yield from _nets(Candidate(model, own, taken, i))
+        rewritten_ones = [(i, frozenset(w.layer for w in own if w.gain >= gain)) for i, own in enumerate(found)]
+        for i, taken in (*rewritten_ones, *((i, frozenset[str]()) for i in range(len(models)))):
+            if (i, taken) not in seen:
+                seen.add((i, taken))
+                yield from _nets(Candidate(models[i], found[i], taken, i, late=gain > GAINS[0]))
 
 
 def _nets(candidate: Candidate) -> Iterator[Candidate]:
@@ -132,8 +166,13 @@ def _nets(candidate: Candidate) -> Iterator[Candidate]:
     net = rewritten(candidate.model, {w.layer: w.rewrite for w in candidate.winners if w.layer in candidate.taken})
     yield replace(candidate, model=net)
     moved = move_gathers(net)
-    if moved != net:
+    if moved is not net:
         yield replace(candidate, model=moved)
+
+
+def _others(model: ModelProto) -> np.ndarray:
+    numbers = sum(math.prod(tensor.dims) for tensor in stored_tensors(model).values())
+    return np.ones(max(min(numbers, CACHE), 1), np.float32)
 
 
 def _rewrites(layer: Layer) -> Mapping[str, Rewrite]:
@@ -141,9 +180,10 @@ def _rewrites(layer: Layer) -> Mapping[str, Rewrite]:
     return {form: rewrite for form, rewrite in made.items() if rewrite is not None}
 
 
-def _read(model: ModelProto, names: Sequence[str], feed: Feeds) -> dict[str, np.ndarray]:
-    """Values that layers read as the net runs; none where ONNX Runtime does not hand them out."""
-    inner = [name for name in dict.fromkeys(names) if name not in feed]
+def _read(model: ModelProto, feed: Feeds) -> Mapping[str, np.ndarray]:
+    """What layers read as the net runs; what it is fed with alone where ONNX Runtime does not hand the rest out."""
+    names = dict.fromkeys(layer.node.input[0] for layer in layers(model) if _rewrites(layer))
+    inner = [name for name in names if name not in feed]
     asked = ModelProto()
     asked.CopyFrom(model)
     given = {port.name for port in model.graph.output}
@@ -151,39 +191,42 @@ def _read(model: ModelProto, names: Sequence[str], feed: Feeds) -> dict[str, np.
     try:
         values = session(asked.SerializeToString(), threads=1).run(inner, dict(feed)) if inner else []
     except Exception:  # noqa: BLE001  # ONNX Runtime raises a dozen classes of its own, with no common base
-        return {}
+        return feed
     return {**feed, **{name: np.asarray(v) for name, v in zip(inner, values, strict=True)}}
 
 
 def _winner(
-    model: ModelProto, layer: Layer, rewrites: Mapping[str, Rewrite], x: np.ndarray, seconds: float
+    model: ModelProto, layer: Layer, rewrites: Mapping[str, Rewrite], x: np.ndarray, seconds: float, between: Call
 ) -> Winner | None:
-    """None where the layer cannot be run by itself, or in no other form."""
-    clock, net, feed = Clock(seconds), _alone(model, layer, x), {layer.node.input[0]: x}
-    if net is None:
+    """None where the layer cannot be run by itself, or in no other form. Args: between: as of rounds."""
+    clock, net = Clock(seconds), _alone(model, layer, x)
+    calls = {} if net is None else _calls(net, layer, rewrites, {layer.node.input[0]: x})
+    if len(calls) < 2:
         return None
     try:
-        first = session(net.SerializeToString(), threads=1)
-    except (RejectedModel, OutOfMemory):
-        return None
-    sessions, names = [first], [PLAIN]
-    for form, rewrite in rewrites.items():
-        try:
-            sessions.append(session(rewritten(net, {layer.weight: rewrite}).SerializeToString(), threads=1))
-            names.append(form)
-        except (RejectedModel, OutOfMemory):  # a form that this runtime, or machine, cannot run
-            continue
-    try:
-        taken = rounds([lambda s=s: s.run(None, feed) for s in sessions], clock.left(), LEAST)
+        taken = rounds(list(calls.values()), clock.left(), LEAST, between)
     except Exception:  # noqa: BLE001  # as in _read
         return None
-    gains, ms = speedups(taken), np.median(taken, axis=0)
-    if len(names) == 1:
-        return None
+    forms, gains, ms = list(calls), speedups(taken), np.median(taken, axis=0)
     best = 1
-    for i in range(2, len(names)):
+    for i in range(2, len(forms)):
         best = i if gains[i] > PREFERENCE * gains[best] else best
-    return Winner(layer.weight, names[best], rewrites[names[best]], float(gains[best]), float(ms[0]), float(ms[best]))
+    return Winner(layer.weight, forms[best], rewrites[forms[best]], float(gains[best]), float(ms[0]), float(ms[best]))
+
+
+def _calls(net: ModelProto, layer: Layer, rewrites: Mapping[str, Rewrite], feed: Feeds) -> dict[str, Call]:
+    """By form, the plain one first; none where that cannot be loaded. Args: net: of this layer."""
+    nets = {PLAIN: net} | {form: rewritten(net, {layer.weight: rewrite}) for form, rewrite in rewrites.items()}
+    calls: dict[str, Call] = {}
+    for form, one in nets.items():
+        try:
+            s = session(one.SerializeToString(), threads=1)
+        except (RejectedModel, OutOfMemory):  # a form that this runtime, or machine, cannot run
+            if form == PLAIN:
+                return {}
+            continue
+        calls[form] = partial(s.run, None, dict(feed))
+    return calls
 
 
 def _alone(model: ModelProto, layer: Layer, x: np.ndarray) -> ModelProto | None:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from pruning.onnx.columns import Draft, Layer, Rewrite, taps
+from pruning.onnx.columns import PAD_READS_INPUTS, Draft, Layer, Rewrite, taps
+from pruning.onnx.product import product
 from pruning.onnx.trim import Window, narrow, trimmed
 
 BLOCK = 16  # channels that ONNX Runtime computes together, at most: a depthwise convolution of other counts is slow
 ALIGNED = 4  # it takes other counts of input channels for no blocked convolution
-PAD_READS_INPUTS, SLICE_HAS_STEPS = 11, 10
+SLICE_HAS_STEPS = 10
 
 
 def shifted(layer: Layer) -> Rewrite | None:
@@ -118,4 +119,5 @@ FORMS: Mapping[str, Callable[[Layer], Rewrite | None]] = {
     "gathered": shifted,
     "gathered by windows": windows,
     "gathered inputs": inputs,
+    "product": product,
 }

@@ -69,12 +69,23 @@ def shrink(model: ModelProto, multiple: int = 1) -> ModelProto:
     Args: multiple: filters of a convolution stay until there are a multiple of it, or all that there were; ONNX
     Runtime is fastest with multiples of 8 or 16.
     """
+    return variants(model, (multiple,))[0]
+
+
+def variants(model: ModelProto, multiples: Sequence[int]) -> list[ModelProto]:
+    """Copies as of shrink, one for each multiple; those that would be equal once."""
     tracer = trace(model)
     labels = tracer.found
     matrices = matrices_of(model, labels)
     zero = zeros(labels, matrices)
-    kept = _rounded(labels, _kept(labels, zero | ~reads(labels, matrices, zero)), _filters(tracer), multiple)
-    result = ModelProto()
+    least, filters = _kept(labels, zero | ~reads(labels, matrices, zero)), _filters(tracer)
+    masks = [_rounded(labels, least, filters, multiple) for multiple in multiples]
+    return [_without(model, tracer, kept) for kept in {kept.tobytes(): kept for kept in masks}.values()]
+
+
+def _without(model: ModelProto, tracer: Tracer, kept: Mask) -> ModelProto:
+    """A copy with some of the channels. Args: kept: (labels,)."""
+    labels, result = tracer.found, ModelProto()
     result.CopyFrom(model)
     _count(result, tracer, kept)
     changed = _cut(result, labels, kept)

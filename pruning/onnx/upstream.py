@@ -22,6 +22,7 @@ def move_gathers(model: ModelProto) -> ModelProto:
     Between the two may stand what works channel by channel and has no other reader. The stored weight stays as it is:
     a Gather of its filters stands before it, which ONNX Runtime computes as it loads the file. A channel that is
     picked twice is computed twice; where that would make many more of them, nothing changes.
+    Returns: the model itself where there is none to move.
     """
     result = ModelProto()
     result.CopyFrom(model)
@@ -37,6 +38,8 @@ def move_gathers(model: ModelProto) -> ModelProto:
         changed |= {n.output[0] for n in path}
         path[0].output[0], made[node.output[0]] = node.output[0], path[0]
         gone.add(place)
+    if not gone:
+        return model
     last = len(graph.node)
     for node in [node for place, node in enumerate(graph.node) if place not in gone]:
         graph.node.extend([*(added.get(node.input[1], []) if len(node.input) > 1 else []), node])
