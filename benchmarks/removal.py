@@ -25,8 +25,9 @@ from pruning.onnx.channels import trace
 from pruning.onnx.constants import move_constants
 from pruning.onnx.convert import inputs_of, stored_tensors
 from pruning.onnx.labels import OUTPUT, Tracer
-from pruning.onnx.shrink import replace_values, shrink
+from pruning.onnx.shrink import shrink
 from pruning.onnx.steps import Ids, Product
+from pruning.onnx.tensors import replace_values
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
 

@@ -237,8 +237,9 @@ class Deliver(Frozen):
     )
     rewrite: bool = Field(
         default=True,
-        description="Write layers anew that read few of their inputs or see few pixels, and leave channels in multiples of 8 or 16, each "
-        "only where ONNX Runtime is then faster, by its own timing on the machine that runs the job.",
+        description="Write layers anew that read few of their inputs or see few pixels, and leave channels in "
+        "multiples of 8 or 16, each only where ONNX Runtime is then faster, by its own timing on the machine that runs "
+        "the job.",
     )
     pack: bool = Field(
         default=True,

@@ -24,15 +24,16 @@ from xdist.scheduler import LoadScopeScheduling
 
 HOUSE = Path(__file__).parent.parent
 EXAMPLES = HOUSE / "examples"
+ON_REDIS = ("tests/acceptance/test_production.py", "tests/integration/test_sweeper.py")
 DATA = Path(os.environ.get("SECATEUR_DATA", HOUSE.parent / "shared" / "data"))
 
 
 class TwoCores(LoadScopeScheduling):
-    """Tests of the service, which mostly wait, on one core; all others, a file at a time, on another."""
+    """A file at a time on each; those that empty the test Redis one after the other."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "service" if file.startswith(("tests/acceptance", "tests/browser", "tests/integration")) else file
+        return "on Redis" if file in ON_REDIS else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoCores:

@@ -2,7 +2,6 @@
 
 import math
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,11 +15,11 @@ from pruning.onnx.convert import stored_tensors
 from pruning.onnx.names import names_of
 from pruning.onnx.normalise import OLDEST_CONVERTED
 from pruning.onnx.shapes import shapes_of
-from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+from pruning.onnx.tensors import add_tensors, put, uses
+from pruning.onnx.vet import STANDARD, opset_of
 
 OPERATORS = {"Conv", "Gemm", "MatMul"}
 TYPES = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16}
-INITIALIZERS_ARE_INPUTS = 4  # before this IR version
 PAD_READS_INPUTS = 11
 
 
@@ -146,37 +145,12 @@ def rewritten(model: ModelProto, changes: Mapping[str, Rewrite]) -> ModelProto:
     for node in graph.node:
         change = changes.get(node.input[1]) if node.op_type in OPERATORS and len(node.input) > 1 else None
         nodes += [node] if change is None else change.nodes
-    for name, change in changes.items():
-        add(result, change.tensors)
-        put(result, stored[name], change.W)
+    for change in changes.values():
+        add_tensors(result, change.tensors)
+    put(result, stored, {name: change.W for name, change in changes.items()})
     graph.node.extend(nodes)
     del graph.node[:last]
     return result
-
-
-def add(model: ModelProto, tensors: Sequence[TensorProto]) -> None:
-    """New stored tensors."""
-    model.graph.initializer.extend(tensors)
-    if model.ir_version < INITIALIZERS_ARE_INPUTS:
-        model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in tensors)
-
-
-def put(model: ModelProto, tensor: TensorProto, values: np.ndarray) -> None:
-    """Other values, of another shape, for a stored tensor, under its name."""
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
-    for port in (p for p in (*model.graph.input, *model.graph.value_info) if p.name == tensor.name):
-        port.CopyFrom(helper.make_tensor_value_info(tensor.name, tensor.data_type, values.shape))
-
-
-def uses(model: ModelProto) -> Counter[str]:
-    """How often each value is read, by nodes and as an output."""
-    graphs = list(graphs_of(model.graph))
-    found = Counter(name for graph in graphs for node in graph.node for name in node.input if name)
-    found.update(port.name for graph in graphs for port in graph.output)
-    for node in reversed(model.graph.node):  # pruning.onnx.unshare leaves aliases behind that nothing reads
-        if node.op_type == "Identity" and not found[node.output[0]]:
-            found[node.input[0]] -= 1
-    return found
 
 
 def narrowed(layer: Layer, W: np.ndarray, **attributes: Any) -> Layer:

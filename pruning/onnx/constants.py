@@ -11,8 +11,9 @@ from pruning.onnx.channels import trace
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.labels import Labels, Tracer
 from pruning.onnx.names import names_of
-from pruning.onnx.shrink import add_tensor, matrices_of, reads, replace_values, set_input, zeros
+from pruning.onnx.shrink import matrices_of, reads, zeros
 from pruning.onnx.steps import Ids, Mask, Product
+from pruning.onnx.tensors import add_tensor, replace_values, set_input
 from pruning.onnx.uniform import Numbers, is_even, uniform, weighed
 
 SMALLEST_CARRIER = 1e-3  # of the largest constant that a layer reads: weights on it grow by as much

@@ -19,7 +19,7 @@ from pruning.onnx.upstream import move_gathers
 PLAIN = "not rewritten"
 MARGIN = 1.05  # by which a form must be faster than the layer alone was
 PREFERENCE = 1.3  # by which a form must be faster than one before it in FORMS: that fits its neighbours better
-GAINS = (MARGIN, 1.5, 2.5)  # nets are tried with all layers that gain as much
+GAINS = (MARGIN, 0.9, 1.5, 2.5)  # nets are tried with all layers that gain as much; beside each other they gain more
 ALONE, EACH = 0.5, 0.25  # of the time that is left: for single layers, and for a whole net
 LEAST, TRIALS = 3, 6  # runs of a layer; whole nets that are tried whatever it takes
 CACHE = 2**24  # numbers; no processor keeps more
@@ -158,7 +158,7 @@ def _candidates(models: Sequence[ModelProto], found: Sequence[Sequence[Winner]])
         for i, taken in (*rewritten_ones, *((i, frozenset[str]()) for i in range(len(models)))):
             if (i, taken) not in seen:
                 seen.add((i, taken))
-                yield from _nets(Candidate(models[i], found[i], taken, i, late=gain > GAINS[0]))
+                yield from _nets(Candidate(models[i], found[i], taken, i, late=gain != GAINS[0]))
 
 
 def _nets(candidate: Candidate) -> Iterator[Candidate]:

@@ -6,7 +6,6 @@ another where neither can be removed alone; and an operator that has no rule fre
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from pruning.onnx.dtypes import FLOATS
 from pruning.onnx.normalise import OLDEST_CONVERTED
 from pruning.onnx.shapes import LARGEST, SYMBOL, folded, is_symbol, shapes_of
 from pruning.onnx.steps import Each, Gate, Ids, Mask, Product
+from pruning.onnx.tensors import uses
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 CHANNELS = 2 * SYMBOL + 1  # in a known shape: the number of channels, which may change
@@ -111,12 +111,7 @@ class Tracer:
         self.stored = stored_tensors(model)
         small = {k: t for k, t in self.stored.items() if math.prod(t.dims) <= LARGEST}
         self.constants = {k: numpy_helper.to_array(t) for k, t in small.items()}
-        self.uses = Counter(name for graph in graphs_of(model.graph) for node in graph.node for name in node.input)
-        self.uses.update(port.name for graph in graphs_of(model.graph) for port in graph.output)
-        del self.uses[""]  # an input that is left out
-        for node in reversed(model.graph.node):  # pruning.onnx.unshare leaves aliases behind that nothing reads
-            if node.op_type == "Identity" and not self.uses[node.output[0]]:
-                self.uses[node.input[0]] -= 1
+        self.uses = uses(model)
 
     def attribute(self, node: NodeProto, name: str, default: Any = None) -> Any:
         """Of a node."""

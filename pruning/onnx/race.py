@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto
 
 from pruning.errors import OutOfMemory, RejectedModel, first_line
 from pruning.measure import Feeds, Frame, session
+from pruning.onnx.agree import difference
 from pruning.onnx.convert import stored_tensors
 
 LEAST, MOST = 3, 2000  # rounds
@@ -123,8 +124,7 @@ def _run(s: ort.InferenceSession, feed: Feeds) -> Outputs:
 def _close(got: np.ndarray, expected: np.ndarray, limit: float) -> bool:
     if got.shape != expected.shape or expected.dtype.kind != "f":
         return np.array_equal(got, expected)
-    finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
-    return np.allclose(got, expected, rtol=0, atol=limit * float(finite.max(initial=0)), equal_nan=True)
+    return difference(got, expected)[1] <= limit
 
 
 def _ms(call: Call, between: Call | None) -> float:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
 from pruning.onnx.channels import label, trace
 from pruning.onnx.convert import stored_tensors
@@ -12,6 +12,7 @@ from pruning.onnx.labels import Labels, Tracer
 from pruning.onnx.names import names_of
 from pruning.onnx.renumber import renumber
 from pruning.onnx.steps import Each, Gate, Ids, Mask, Product
+from pruning.onnx.tensors import add_tensor, put, replace_values, set_input
 
 
 def readers(model: ModelProto) -> dict[str, dict[str, int]]:
@@ -181,12 +182,7 @@ def _cut(model: ModelProto, labels: Labels, kept: Mask) -> set[str]:
             values = np.compress(kept[along], values, axis)
         if values.shape != before.shape:
             changed[name] = values
-    for name, values in changed.items():
-        replace_values(tensors[name], values)
-    for port in model.graph.input:  # before IR version 4 initializers had to be inputs too
-        if port.name in changed:
-            for dim, n in zip(port.type.tensor_type.shape.dim, changed[port.name].shape, strict=True):
-                dim.dim_value = n
+    put(model, tensors, changed)
     return set(changed)
 
 
@@ -209,31 +205,6 @@ def _count(model: ModelProto, tracer: Tracer, kept: Mask) -> None:
             replace_values(own[node.input[counts.source]], numbers)
         else:
             set_input(node, counts.source, add_tensor(model, f"{counts.node}_numbers", numbers, taken))
-
-
-def add_tensor(model: ModelProto, name: str, values: np.ndarray, taken: set[str]) -> str:
-    """Store a new tensor. Args: taken: names, to which its own is added. Returns: its name."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    model.graph.initializer.append(numpy_helper.from_array(values, name))
-    if model.ir_version < 4:  # initializers had to be inputs then
-        kind = model.graph.initializer[-1].data_type
-        model.graph.input.append(helper.make_tensor_value_info(name, kind, values.shape))
-    return name
-
-
-def set_input(node: NodeProto, place: int, name: str) -> None:
-    """Let a node read this."""
-    node.input.extend([""] * (place + 1 - len(node.input)))
-    node.input[place] = name
-
-
-def replace_values(tensor: TensorProto, values: np.ndarray) -> None:
-    """All but the name, type and description."""
-    new = numpy_helper.from_array(np.ascontiguousarray(values), tensor.name)
-    new.data_type, new.doc_string = tensor.data_type, tensor.doc_string
-    tensor.CopyFrom(new)
 
 
 def _products(labels: Labels) -> list[Product]:

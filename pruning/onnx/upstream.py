@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from pruning.onnx.columns import uses
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.names import names_of
+from pruning.onnx.tensors import uses
 from pruning.onnx.vet import STANDARD
 
 # from each channel of its first input one of its output, and nothing else is read

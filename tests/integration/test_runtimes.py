@@ -5,6 +5,7 @@ SECATEUR_TEST_RUNTIMES names Python interpreters that have one, separated by col
 
 import os
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,8 @@ def in_form(name: str) -> ModelProto:
 
 def made() -> dict[str, bytes]:
     """Files that we deliver, by name."""
-    files = {f"kept {keep}, {levels} levels": pack(digits(keep, levels)) for keep in (0.05, 0.4) for levels in (0, 1, 4)}
+    kinds = product((0.05, 0.4), (0, 1, 4))
+    files = {f"kept {keep}, {levels} levels": pack(digits(keep, levels)) for keep, levels in kinds}
     files |= {"int8 biases": pack(digits(0.05, 2), "int8"), "shared": pack(digits(0.05, 2), levels="shared")}
     found = {name: packed.content for name, packed in files.items()}
     found |= {f"{name}, plain": in_form(name).SerializeToString() for name in FORMS}
