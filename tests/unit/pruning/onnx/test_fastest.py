@@ -136,6 +136,27 @@ def test_the_time_is_kept():
     assert at_once < 5 and time.perf_counter() - start < 2 * SECONDS + 5
 
 
+def test_something_faster_is_found_however_little_time_there_is():
+    model = net()
+    found = fastest([model], image(model), 0.0)
+    assert found.after_ms < found.before_ms and any(c.form != PLAIN for c in found.choices)
+
+
+def test_a_layer_that_is_in_several_variants_is_timed_once(monkeypatch):
+    model, other = net(), net()
+    stored_tensors(other)["w1"].CopyFrom(tensor("w1", 48, 64, 3, 3))
+    stored_tensors(other)["w2"].CopyFrom(tensor("w2", 64, 48, 3, 3))
+    other, timed = without_columns(other, 0.9, seed=1), []
+    stored_tensors(other)["w0"].CopyFrom(stored_tensors(model)["w0"])
+    stored_tensors(other)["g"].CopyFrom(stored_tensors(model)["g"])
+    winner = module._winner
+    monkeypatch.setattr(module, "_winner", lambda *a: timed.append((a[1].weight, a[3].shape)) or winner(*a))
+    fastest([model, other], image(model), SECONDS)
+    once = {name: [shape for found, shape in timed if found == name] for name in ("w0", "w1", "w2", "g")}
+    assert once["w1"] == [(1, 64, 24, 24)] * 2 and once["w2"] == [(1, 64, 24, 24), (1, 48, 24, 24)]
+    assert max(len(once["w0"]), len(once["g"])) <= 1
+
+
 def test_a_variant_that_wins_brings_its_own_layers():
     """The first has a convolution more, which changes nothing."""
     model = net()

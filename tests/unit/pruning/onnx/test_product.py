@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from onnx import ModelProto
 
 from pruning.onnx import product as module
+from pruning.onnx.analyse import analyse
 from pruning.onnx.columns import layers, rewritten
 from pruning.onnx.product import MOST_PIXELS, product
+from pruning.tally import tally
 from tests.unit.pruning.onnx.columned import convolution, convolutions, kept
 from tests.unit.pruning.onnx.test_shrink import TOLERANCE, difference
 
@@ -69,6 +71,16 @@ def test_places_that_no_filter_looks_at_are_left_out():
     other = as_product(model)
     assert other is not None and difference(model, other) <= TOLERANCE
     assert list(next(t for t in other.graph.initializer if t.name == "w").dims) == [64, 6 * 64]
+
+
+def test_filters_are_counted_where_they_are_rows():
+    W = dense(64, 64, 3, 3)
+    whole, left = (convolution(part, [3, 3], pads=[1] * 4) for part in (W, W[:48]))
+    other = as_product(left)
+    assert other is not None
+    found = tally(other.SerializeToString(), analyse(whole)[1], quantized=False)
+    assert found.removed == found.layers[0].filters_removed == 16
+    assert (found.layers[0].kept, found.layers[0].stored) == (48 * 576, 48 * 576)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from pruning.measure import session
 from pruning.onnx.channels import label
 from pruning.onnx.convert import inputs_of, stored_tensors
-from pruning.onnx.shrink import idle, readers, shrink
+from pruning.onnx.shrink import idle, readers, shrink, variants
 from pruning.onnx.steps import Product
 from pruning.onnx.unshare import unshare
 from tests.conftest import DATA
@@ -541,6 +541,7 @@ def test_no_more_filters_stay_than_are_needed():
     left = {m: shapes(shrink(model, m)) for m in (1, 2, 3, 4)}
     assert {m: found["a"][0] for m, found in left.items()} == {1: 5, 2: 6, 3: 6, 4: 8}
     assert shrink(model, 4).SerializeToString() == model.SerializeToString()
+    assert variants(model, (1, 2, 3, 4)) == [shrink(model, 1), shrink(model, 2), shrink(model, 4)]
 
 
 def files() -> list[Path]:
