@@ -21,7 +21,7 @@ MARGIN = 1.05  # by which a form must be faster than the layer alone was
 PREFERENCE = 1.3  # by which a form must be faster than one before it in FORMS: that fits its neighbours better
 GAINS = (MARGIN, 0.9, 1.5, 2.5)  # nets are tried with all layers that gain as much; beside each other they gain more
 ALONE, EACH = 0.5, 0.25  # of the time that is left: for single layers, and for a whole net
-LEAST, TRIALS = 3, 6  # runs of a layer; whole nets that are tried whatever it takes
+LEAST, TRIALS = 5, 6  # runs of a layer; whole nets that are tried whatever it takes
 CACHE = 2**24  # numbers; no processor keeps more
 
 

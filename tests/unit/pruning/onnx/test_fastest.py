@@ -192,6 +192,9 @@ def test_speedups_are_medians_of_rounds():
     calls = []
     assert rounds([lambda: calls.append(0), lambda: calls.append(1)], 0.0, least=3).shape == (3, 2)
     assert calls == [0, 1] * 4
+    calls.clear()
+    rounds([lambda: calls.append(0)], 0.0, least=2, between=lambda: calls.append(2))
+    assert calls == [0, 2, 0, 2, 0]
 
 
 def test_a_slower_rival_does_not_win():
