@@ -3,7 +3,7 @@
 python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8] [--levels shared]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from onnx import GraphProto, ModelProto, TensorProto, numpy_helper
 from pruning.errors import NotPacked
 from pruning.onnx.alike import alike
 from pruning.onnx.codecs import CODECS, eight
-from pruning.onnx.codecs.choice import Choice, best, choose
+from pruning.onnx.codecs.choice import LEAST, Choice, choose
 from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored, bits_of
 from pruning.onnx.compact import name_where_needed, shorten, without_notes
@@ -77,24 +77,32 @@ def pack(
     Raises: NotPacked: the model's opset cannot be raised to what decoding needs, or the decoded file is another.
     """
     model = raised(unpack(model))
-    packed = _packed(model, biases)
+    packed = _smallest([model], biases)
     if len(packed.content) >= TINY:
         return packed
     brief = in_brief(model) or model
-    found = [packed, _packed(thin(brief), biases)]
+    found = [packed, _smallest([thin(brief)], biases)]
     if levels == "shared":
-        moved = (alike(thin(brief)), thin(alike(brief)))  # a scale in the first layer puts that out of proportion
-        found += [replace(_packed(one, biases), exact=False) for one in moved]
+        moved = [alike(thin(brief)), thin(alike(brief))]  # a scale in the first layer puts that out of proportion
+        found.append(replace(_smallest(moved, biases), exact=False))
     return min(found, key=lambda p: len(p.content))
 
 
-def _packed(model: ModelProto, biases: str) -> Packed:
+def _smallest(models: Sequence[ModelProto], biases: str) -> Packed:
+    """With rounded biases too, where they may be; these are taken only where that is smaller."""
+    found = [_packed(model, {}) for model in models]
+    if biases == "int8":
+        found += [_packed(model, rounded) for model in models if (rounded := _rounded(model))]
+    return min(found, key=lambda p: len(p.content))
+
+
+def _packed(model: ModelProto, rounded: Mapping[str, Stored]) -> Packed:
+    """Args: rounded: by name, in the place of those of the model."""
     tensors = _stored(model)
-    rounded = _rounded(model, tensors) if biases == "int8" else {}
     choices = choose([rounded.get(t.name, t) for t in tensors], opset_of(model))
     result, rows = _assembled(model, choices, set(rounded))
     exact, change = _largest_change(result, tensors)
-    if not exact and biases == "float32":
+    if not exact and not rounded:
         raise NotPacked("the packed file does not decode to the weights of the model; please report this model")
     return Packed(_compact(result), tuple(rows), exact, change)
 
@@ -104,15 +112,10 @@ def _stored(model: ModelProto) -> list[Stored]:
     return [Stored(k, numpy_helper.to_array(t)) for k, t in stored_tensors(model).items() if t.data_type in TYPES]
 
 
-def _rounded(model: ModelProto, tensors: Sequence[Stored]) -> dict[str, Stored]:
-    """Biases with their values rounded, by name; none where that saves nothing."""
-    names, opset = _biases(model), opset_of(model)
-    found = {t.name: t for t in eight.rounded([t for t in tensors if t.name in names])}
-    if found and best(tuple(found.values()), opset).bytes < sum(
-        best((t,), opset).bytes for t in tensors if t.name in found
-    ):
-        return found
-    return {}
+def _rounded(model: ModelProto) -> dict[str, Stored]:
+    """Biases with their values rounded, by name; those of few numbers stay, as no codec takes them."""
+    names = _biases(model)
+    return {t.name: t for t in eight.rounded([t for t in _stored(model) if t.name in names and t.values.size >= LEAST])}
 
 
 def _biases(model: ModelProto) -> set[str]:

@@ -245,6 +245,20 @@ def test_rounded_biases_say_so():
     assert {t.name for t in rounded.tensors if t.codec == "int8"} == {"conv1.b", "conv2.b", "ip1.b", "ip2.b"}
 
 
+def test_few_biases_are_kept_and_others_rounded():
+    rng = np.random.default_rng(0)
+    nodes = [node("Gemm", ["x", "v", "few"], ["z"]), node("Gemm", ["z", "w", "many"], ["y"])]
+    tensors = {"v": sparse(rng, (40, 7), 0.1), "w": sparse(rng, (7, 90), 0.1)}
+    tensors |= {"few": rng.normal(size=7).astype(np.float32), "many": rng.normal(size=90).astype(np.float32)}
+    stored = [numpy_helper.from_array(values, name) for name, values in tensors.items()]
+    model = made(nodes, stored, [port("x", "N", 40)], [port("y", "N", 90)])
+    exact, rounded = pack(model), pack(model, biases="int8")
+    assert exact.exact and not rounded.exact and len(rounded.content) < len(exact.content) - 150
+    kept = {t.name: numpy_helper.to_array(t) for t in unpack(vet(rounded.content)).graph.initializer}
+    assert any(same_bits(values, tensors["few"]) for values in kept.values())
+    assert not any(same_bits(values, tensors["many"]) for values in kept.values())
+
+
 def test_vectors_of_zeros_are_not_rounded():
     assert eight.rounded([Stored("b", np.zeros(10, np.float32))]) == ()
     assert eight.emit(Pieces(13), np.zeros(10, np.float32)) is None
