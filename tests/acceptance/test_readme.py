@@ -31,8 +31,9 @@ def block(language: str, containing: str) -> str:
 def run(command: list[str], folder: Path, seconds: int = 280, **environment: str) -> str:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SECATEUR_", "MAKE"))}
     path = f"{Path(sys.executable).parent}:{clean['PATH']}"
+    here = {"PATH": path, "OMP_NUM_THREADS": "1"}  # as in tests.conftest.Service
     result = subprocess.run(
-        command, cwd=folder, env=clean | {"PATH": path} | environment, capture_output=True, text=True, timeout=seconds
+        command, cwd=folder, env=clean | here | environment, capture_output=True, text=True, timeout=seconds
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
