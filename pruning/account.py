@@ -118,6 +118,7 @@ def _facts(trained: Trained, measured: Measured, compression: Compression) -> Fa
         pruned_bytes=compression.bytes.pruned,
         n_m=next(((pattern.n, pattern.m) for pattern in patterns if pattern.kind == "n_m"), None),
         gathered=sum(layer.form.startswith("gathered") for layer in measured.delivered),
+        rewritten=sum(layer.form == "product" for layer in measured.delivered),
         pointwise=_zero_share([layer for layer in measured.layers if places[layer.name] == "pointwise"]),
         products=_zero_share([layer for layer in measured.layers if places[layer.name] == "products"]),
         bits=plan.quantize.bits if plan.quantize else None,

@@ -120,7 +120,7 @@ class PackedReport(Frozen):
 
 
 class LayerForm(Frozen):
-    """What became of a layer at delivery, because it was faster so; milliseconds of the layer alone."""
+    """What became of a layer at delivery, because the whole net was faster so; milliseconds of the layer alone."""
 
     layer: str
     form: str = Field(description="gathered, trimmed, product, not rewritten, ...")

@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.names import names_of
 from pruning.onnx.normalise import OLDEST_CONVERTED
-from pruning.onnx.shapes import shapes_of
+from pruning.onnx.shapes import enforced_shapes
 from pruning.onnx.tensors import add_tensors, put, uses
 from pruning.onnx.vet import STANDARD, opset_of
 
@@ -106,6 +106,14 @@ class Draft:
         """The indices of x along an axis."""
         return self.node("Gather", [x, self.tensor(indices.astype(np.int32))], axis=axis)
 
+    def pad(self, x: str, pads: Sequence[int]) -> str:
+        """With zeros around x, or without its border. Args: pads: before each axis, then behind each."""
+        if not any(pads):
+            return x
+        if self.layer.opset < PAD_READS_INPUTS:
+            return self.node("Pad", [x], pads=list(pads))
+        return self.node("Pad", [x, self.tensor(np.array(pads, np.int64))])
+
     def ended(self, x: str, W: np.ndarray, **attributes: Any) -> Rewrite:
         """By the layer's own node, which reads x with this weight; attributes that are None are dropped."""
         last = NodeProto()
@@ -124,7 +132,7 @@ def layers(model: ModelProto) -> list[Layer]:
         return []
     stored, taken = stored_tensors(model), sorted(names_of(model))
     own = {name for name, times in uses(model).items() if times == 1 and name in stored}
-    shapes, found = shapes_of(model), []
+    shapes, found = enforced_shapes(model), []
     for node in model.graph.node:
         if node.op_type in OPERATORS and node.domain in STANDARD and len(node.input) > 1 and node.input[1] in own:
             tensor = stored[node.input[1]]

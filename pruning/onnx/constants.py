@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from pruning.onnx.channels import trace
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.labels import Labels, Tracer
-from pruning.onnx.names import names_of
+from pruning.onnx.names import free, names_of
 from pruning.onnx.shrink import matrices_of, reads, zeros
 from pruning.onnx.steps import Ids, Mask, Product
 from pruning.onnx.tensors import add_tensor, replace_values, set_input
@@ -225,9 +225,11 @@ class _Writer:
         return (after, place) if fits else None
 
     def _add_behind(self, node: NodeProto, values: np.ndarray) -> None:
-        inner = self._free(node.output[0] + "_unbiased")
+        inner = free(node.output[0] + "_unbiased", self.taken)
         bias = self._store(node.input[1].removesuffix(".weight") + ".bias", values)
-        self.behind[inner] = helper.make_node("Add", [inner, bias], [node.output[0]], self._free(node.name + "_bias"))
+        self.behind[inner] = helper.make_node(
+            "Add", [inner, bias], [node.output[0]], free(node.name + "_bias", self.taken)
+        )
         node.output[0] = inner
 
     def insert(self) -> None:
@@ -251,10 +253,4 @@ class _Writer:
     def _store(self, name: str, values: np.ndarray) -> str:
         name = add_tensor(self.model, name, values, self.taken)
         self.tensors[name] = self.model.graph.initializer[-1]
-        return name
-
-    def _free(self, name: str) -> str:
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
         return name

@@ -1,28 +1,45 @@
 """Which of several exact forms of a net ONNX Runtime runs fastest: found by running them."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-from onnx import ModelProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
-from pruning.errors import OutOfMemory, RejectedModel
 from pruning.measure import Feeds, session
 from pruning.onnx.columns import Layer, Rewrite, layers, rewritten
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.gather import FORMS
+from pruning.onnx.forms import FORMS
 from pruning.onnx.race import Call, Clock, Race, rounds, speedups
 from pruning.onnx.upstream import move_gathers
 
 PLAIN = "not rewritten"
 MARGIN = 1.05  # by which a form must be faster than the layer alone was
 PREFERENCE = 1.3  # by which a form must be faster than one before it in FORMS: that fits its neighbours better
-GAINS = (MARGIN, 0.9, 1.5, 2.5)  # nets are tried with all layers that gain as much; beside each other they gain more
+GAINS = (
+    MARGIN,
+    0.97,
+    0.9,
+    1.5,
+    2.5,
+)  # nets are tried with all layers that gain as much; beside each other they gain more
 ALONE, EACH = 0.5, 0.25  # of the time that is left: for single layers, and for a whole net
-LEAST, TRIALS = 5, 6  # runs of a layer; whole nets that are tried whatever it takes
+LEAST = 5  # rounds of a layer
+TRIALS = 6  # whole nets that are tried when the time is over
+PATIENCE = 6  # times the seconds: when these are over too, nothing is tried any more
 CACHE = 2**24  # numbers; no processor keeps more
+NEW_ENOUGH = 8  # IR version that every runtime knows, with initializers that need not be inputs
+
+
+@dataclass(frozen=True)
+class Form:
+    """Of a value."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
 
 @dataclass(frozen=True)
@@ -88,16 +105,18 @@ def fastest(models: Sequence[ModelProto], x: Feeds, seconds: float = 10.0) -> Fa
     """The fastest of some exact variants of a net, with layers in other forms where that is faster.
 
     Never one that is slower than the first, or that gives other outputs for x.
-    Args: models: the first is the plain one; x: one batch, as large as the net will be run with; seconds: about: every
-    layer is timed a few times and some whole nets are tried whatever it takes.
+    Args: models: the first is the plain one; x: one batch, as large as the net will be run with; seconds: about; large
+    nets get up to PATIENCE times as much, for a few runs of each layer and a few whole nets.
     Raises: RejectedModel: ONNX Runtime does not run the plain net.
     """
-    clock, race = Clock(seconds), Race(models[0], x)
-    trials = Trials(_read(models[0], race.feed), _others(models[0]))
+    clock, patience = Clock(seconds), Clock(PATIENCE * seconds)
+    race = Race(models[0], x)
+    trials = Trials(_read(models[0], race.feed), _others(models[0]), patience)
     found = [trials.winners(model, clock.left() * ALONE / (len(models) - i)) for i, model in enumerate(models)]
     plain = best = Candidate(models[0], found[0])
     for trial, candidate in enumerate(_candidates(models, found)):
-        if not clock.left() and (candidate.late or (trial >= TRIALS and race.best is not race.plain)):
+        is_enough = candidate.late or (trial >= TRIALS and race.best is not race.plain)
+        if not patience.left() or (is_enough and not clock.left()):
             break
         if race.challenge(candidate.model, clock.left() * EACH):
             best = candidate
@@ -112,12 +131,13 @@ class Trials:
 
     read: what the layers of the plain net read; others: as many numbers as the net has, which are read before each
     call: in the net too a layer finds its weights in the cache or not, by how much is read from one call to the next;
-    done: by weight, as it was.
+    patience: layers are left out when it is over; done: by weight, what it is known by, and what was found.
     """
 
-    read: Mapping[str, np.ndarray]
+    read: Mapping[str, Form]
     others: np.ndarray
-    done: dict[str, tuple[np.ndarray, Winner | None]] = field(default_factory=dict)
+    patience: Clock
+    done: dict[str, tuple[bytes, Winner | None]] = field(default_factory=dict)
 
     def winners(self, model: ModelProto, seconds: float) -> list[Winner]:
         """Of layers that have other forms, the fastest one by itself.
@@ -125,17 +145,36 @@ class Trials:
         Layers that are in another variant too are not timed again.
         Args: model: a variant; seconds: for all of them, exceeded only for the least number of rounds.
         """
-        forms = [(layer, rewrites) for layer in layers(model) if (rewrites := _rewrites(layer))]
-        new = [layer for layer, _ in forms if not self._is_done(layer)]
-        for layer, rewrites in forms:
-            if not self._is_done(layer):
-                x = self._noise(layer)
-                found = None if x is None else _winner(model, layer, rewrites, x, seconds / len(new), self.others.max)
-                self.done[layer.weight] = layer.W, found
-        return [found for layer, _ in forms if (found := self.done[layer.weight][1]) is not None]
+        stored, own = stored_tensors(model), layers(model)
+        new = {layer.weight: made for layer in own if not self._is_done(layer) and (made := _rewrites(layer))}
+        for layer in own:
+            if layer.weight in new and self.patience.left():
+                found = self._winner(layer, new[layer.weight], stored, seconds / len(new))
+                self.done[layer.weight] = _digest(layer), found
+        known = (self.done[layer.weight][1] for layer in own if self._is_done(layer))
+        return [found for found in known if found is not None]
 
     def _is_done(self, layer: Layer) -> bool:
-        return layer.weight in self.done and np.array_equal(self.done[layer.weight][0], layer.W)
+        return layer.weight in self.done and self.done[layer.weight][0] == _digest(layer)
+
+    def _winner(
+        self, layer: Layer, rewrites: Mapping[str, Rewrite], stored: Mapping[str, TensorProto], seconds: float
+    ) -> Winner | None:
+        """None where the layer cannot be run by itself, or in no other form."""
+        clock, x = Clock(seconds), self._noise(layer)
+        net = None if x is None else _alone(layer, x, stored)
+        if x is None or net is None:
+            return None
+        calls = _calls(net, layer, rewrites, {layer.node.input[0]: x})
+        if len(calls) < 2:
+            return None
+        taken = rounds(list(calls.values()), clock.left(), LEAST, self.others.max)
+        forms, gains, ms = list(calls), speedups(taken), np.median(taken, axis=0)
+        best = 1
+        for i in range(2, len(forms)):
+            best = i if gains[i] > PREFERENCE * gains[best] else best
+        form = forms[best]
+        return Winner(layer.weight, form, rewrites[form], float(gains[best]), float(ms[0]), float(ms[best]))
 
     def _noise(self, layer: Layer) -> np.ndarray | None:
         """Numbers of the shape that this layer reads, which has other channels than in the plain net."""
@@ -180,10 +219,13 @@ def _rewrites(layer: Layer) -> Mapping[str, Rewrite]:
     return {form: rewrite for form, rewrite in made.items() if rewrite is not None}
 
 
-def _read(model: ModelProto, feed: Feeds) -> Mapping[str, np.ndarray]:
+def _digest(layer: Layer) -> bytes:
+    return hashlib.blake2b(repr(layer.W.shape).encode() + layer.W.tobytes()).digest()
+
+
+def _read(model: ModelProto, feed: Feeds) -> Mapping[str, Form]:
     """What layers read as the net runs; what it is fed with alone where ONNX Runtime does not hand the rest out."""
-    names = dict.fromkeys(layer.node.input[0] for layer in layers(model) if _rewrites(layer))
-    inner = [name for name in names if name not in feed]
+    inner = [name for name in dict.fromkeys(layer.node.input[0] for layer in layers(model)) if name not in feed]
     asked = ModelProto()
     asked.CopyFrom(model)
     given = {port.name for port in model.graph.output}
@@ -191,47 +233,30 @@ def _read(model: ModelProto, feed: Feeds) -> Mapping[str, np.ndarray]:
     try:
         values = session(asked.SerializeToString(), threads=1).run(inner, dict(feed)) if inner else []
     except Exception:  # noqa: BLE001  # ONNX Runtime raises a dozen classes of its own, with no common base
-        return feed
-    return {**feed, **{name: np.asarray(v) for name, v in zip(inner, values, strict=True)}}
-
-
-def _winner(
-    model: ModelProto, layer: Layer, rewrites: Mapping[str, Rewrite], x: np.ndarray, seconds: float, between: Call
-) -> Winner | None:
-    """None where the layer cannot be run by itself, or in no other form. Args: between: as of rounds."""
-    clock, net = Clock(seconds), _alone(model, layer, x)
-    calls = {} if net is None else _calls(net, layer, rewrites, {layer.node.input[0]: x})
-    if len(calls) < 2:
-        return None
-    try:
-        taken = rounds(list(calls.values()), clock.left(), LEAST, between)
-    except Exception:  # noqa: BLE001  # as in _read
-        return None
-    forms, gains, ms = list(calls), speedups(taken), np.median(taken, axis=0)
-    best = 1
-    for i in range(2, len(forms)):
-        best = i if gains[i] > PREFERENCE * gains[best] else best
-    return Winner(layer.weight, forms[best], rewrites[forms[best]], float(gains[best]), float(ms[0]), float(ms[best]))
+        values, inner = [], []
+    found = {**feed, **{name: np.asarray(v) for name, v in zip(inner, values, strict=True)}}
+    return {name: Form(values.shape, values.dtype) for name, values in found.items()}
 
 
 def _calls(net: ModelProto, layer: Layer, rewrites: Mapping[str, Rewrite], feed: Feeds) -> dict[str, Call]:
-    """By form, the plain one first; none where that cannot be loaded. Args: net: of this layer."""
+    """By form, the plain one first; none where that does not run. Args: net: of this layer."""
     nets = {PLAIN: net} | {form: rewritten(net, {layer.weight: rewrite}) for form, rewrite in rewrites.items()}
     calls: dict[str, Call] = {}
     for form, one in nets.items():
         try:
-            s = session(one.SerializeToString(), threads=1)
-        except (RejectedModel, OutOfMemory):  # a form that this runtime, or machine, cannot run
+            call = partial(session(one.SerializeToString(), threads=1).run, None, dict(feed))
+            call()
+        except Exception:  # noqa: BLE001  # as in _read: a form that this runtime, or machine, cannot run
             if form == PLAIN:
                 return {}
             continue
-        calls[form] = partial(s.run, None, dict(feed))
+        calls[form] = call
     return calls
 
 
-def _alone(model: ModelProto, layer: Layer, x: np.ndarray) -> ModelProto | None:
+def _alone(layer: Layer, x: np.ndarray, stored: Mapping[str, TensorProto]) -> ModelProto | None:
     """A net of one layer; None where it reads more than one value that is not stored."""
-    stored, node = stored_tensors(model), layer.node
+    node = layer.node
     own = [name for name in node.input[1:] if name]
     if any(name not in stored for name in own):
         return None
@@ -244,4 +269,4 @@ def _alone(model: ModelProto, layer: Layer, x: np.ndarray) -> ModelProto | None:
     reads = [helper.make_tensor_value_info(node.input[0], data_type, x.shape)]
     gives = [helper.make_tensor_value_info(node.output[0], data_type, None)]
     graph = helper.make_graph([node], "layer", reads, gives, tensors)
-    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=max(model.ir_version, 4))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", layer.opset)], ir_version=NEW_ENOUGH)

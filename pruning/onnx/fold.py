@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
-from pruning.onnx.names import names_of
+from pruning.onnx.names import free, names_of
 from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 OLDEST_OPSET = 7  # before it BatchNormalization has other forms
@@ -91,10 +91,7 @@ class _Graph:
 
     def _add_bias(self, at: int, bias: np.ndarray) -> None:
         layer, graph = self.nodes[at], self.model.graph
-        name = layer.input[1].removesuffix(".weight") + ".bias"
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
+        name = free(layer.input[1].removesuffix(".weight") + ".bias", self.taken)
         graph.initializer.append(numpy_helper.from_array(bias, name))
         self.tensors[name] = graph.initializer[-1]
         self.readers[name] = [at]

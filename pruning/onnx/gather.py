@@ -4,13 +4,12 @@ A column of a convolution's weight (out, in, *kernel) is one position (in, *kern
 layer's weight is one input.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from pruning.onnx.columns import PAD_READS_INPUTS, Draft, Layer, Rewrite, taps
-from pruning.onnx.product import product
-from pruning.onnx.trim import Window, narrow, trimmed
+from pruning.onnx.columns import Draft, Layer, Rewrite, taps
+from pruning.onnx.trim import Window, narrow
 
 BLOCK = 16  # channels that ONNX Runtime computes together, at most: a depthwise convolution of other counts is slow
 ALIGNED = 4  # it takes other counts of input channels for no blocked convolution
@@ -82,15 +81,10 @@ def windows(layer: Layer) -> Rewrite | None:
 def _cut(draft: Draft, x: str, window: Window, place: Sequence[np.intp]) -> str:
     """What one place of the kernel sees: negative numbers of a padding cut."""
     rank = len(window.kernel)
-    before = [b - p * d for b, p, d in zip(window.begins, place, window.dilations, strict=True)]
+    before = [b - int(p) * d for b, p, d in zip(window.begins, place, window.dilations, strict=True)]
     steps = zip(window.ends, window.kernel, place, window.dilations, strict=True)
-    after = [e - (k - 1 - p) * d for e, k, p, d in steps]
-    if any(before) or any(after):
-        pads = np.array([0, 0, *before, 0, 0, *after], np.int64)
-        if draft.layer.opset < PAD_READS_INPUTS:
-            x = draft.node("Pad", [x], pads=pads.tolist())
-        else:
-            x = draft.node("Pad", [x, draft.tensor(pads)])
+    after = [e - (k - 1 - int(p)) * d for e, k, p, d in steps]
+    x = draft.pad(x, [0, 0, *before, 0, 0, *after])
     if all(s == 1 for s in window.strides):
         return x
     starts, ends, axes = (
@@ -112,12 +106,3 @@ def inputs(layer: Layer) -> Rewrite | None:
     draft = Draft(layer)
     x = draft.gather(layer.node.input[0], live, 1 if layer.node.op_type == "Gemm" else -1)
     return draft.ended(x, np.take(layer.W, live, axis))
-
-
-FORMS: Mapping[str, Callable[[Layer], Rewrite | None]] = {
-    "trimmed": trimmed,
-    "gathered": shifted,
-    "gathered by windows": windows,
-    "gathered inputs": inputs,
-    "product": product,
-}

@@ -10,3 +10,11 @@ def names_of(model: ModelProto) -> set[str]:
     graphs = list(graphs_of(model.graph))
     found = {name for graph in graphs for node in graph.node for name in (node.name, *node.input, *node.output)}
     return found | {one.name for graph in graphs for one in (*graph.initializer, *graph.input, *graph.output)}
+
+
+def free(name: str, taken: set[str]) -> str:
+    """The name, lengthened until it is not taken; it is from now on."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name

@@ -3,7 +3,8 @@
 python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8] [--levels shared]
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,15 +21,18 @@ from pruning.onnx.compact import name_where_needed, shorten, without_notes
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.names import names_of
 from pruning.onnx.raised import in_brief, raised
+from pruning.onnx.tensors import replace_values
 from pruning.onnx.thin import thin
 from pruning.onnx.unpack import MARK, unpack
-from pruning.onnx.vet import graphs_of, opset_of
+from pruning.onnx.vet import STANDARD, graphs_of, opset_of
 
 TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT8)
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")
+LAYERS = (*WITH_BIAS, "MatMul")
 OLDEST_IR = 4  # from which on initializers need not be inputs
 DEAR = 0.01  # share of the file that names may take
 TINY = 2**15  # bytes of a file in which those of a single node matter
+MANY = 512  # numbers; a byte for each and what decodes them takes less room than four
 WORTH_LOOKING = 2**24  # bytes of a file; the names of a larger one never matter
 
 
@@ -51,6 +55,7 @@ class PackedTensor:
 class Packed:
     """A packed file; exact: every stored number is that of the input file, to the bit; else the largest change.
 
+    Zeros among the weights of layers have no sign in it: no number that is not zero depends on that.
     Where factors have moved between layers, the change is that of the numbers that these gave.
     """
 
@@ -67,6 +72,7 @@ def pack(
 ) -> Packed:
     """The smallest file that these codecs give, decoded once and compared with the model.
 
+    Zeros among the weights of layers lose their sign, which other tools leave behind where they multiply by masks.
     Names of values and the exporter's notes stay where they take less than a hundredth of the file. Initializers that
     are inputs of the graph too are constants afterwards.
     Files of a few kilobytes are raised to opset 18, lose what nodes say needlessly, and store matrices of Gemm the
@@ -76,24 +82,38 @@ def pack(
         proportion have the same ones: outputs change in the last digits, and by biases that are rounded in other units.
     Raises: NotPacked: the model's opset cannot be raised to what decoding needs, or the decoded file is another.
     """
-    model = raised(unpack(model))
-    packed = _smallest([model], biases)
+    model = _without_signed_zeros(raised(unpack(model)))
+    packed = _smallest(model, biases)
     if len(packed.content) >= TINY:
         return packed
     brief = in_brief(model) or model
-    found = [packed, _smallest([thin(brief)], biases)]
+    found = [packed, _smallest(thin(brief), biases)]
     if levels == "shared":
-        moved = [alike(thin(brief)), thin(alike(brief))]  # a scale in the first layer puts that out of proportion
-        found.append(replace(_smallest(moved, biases), exact=False))
+        moved = (alike(thin(brief)), thin(alike(brief)))  # a scale in the first layer puts that out of proportion
+        found += [replace(_smallest(one, biases), exact=False) for one in moved]
     return min(found, key=lambda p: len(p.content))
 
 
-def _smallest(models: Sequence[ModelProto], biases: str) -> Packed:
-    """With rounded biases too, where they may be; these are taken only where that is smaller."""
-    found = [_packed(model, {}) for model in models]
-    if biases == "int8":
-        found += [_packed(model, rounded) for model in models if (rounded := _rounded(model))]
-    return min(found, key=lambda p: len(p.content))
+def _without_signed_zeros(model: ModelProto) -> ModelProto:
+    """A copy where there are some in tensors that are weights of layers, and nothing else."""
+    result = ModelProto()
+    result.CopyFrom(model)
+    signed, names = False, _read_only_as(result, LAYERS, 1)
+    for tensor in (t for name, t in stored_tensors(result).items() if name in names and t.data_type in TYPES):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f" and (np.signbit(values) & (values == 0)).any():
+            replace_values(tensor, values + values.dtype.type(0))
+            signed = True
+    return result if signed else model
+
+
+def _smallest(model: ModelProto, biases: str) -> Packed:
+    """With rounded biases where they may be, and where that is smaller; so many always make it smaller."""
+    rounded = _rounded(model) if biases == "int8" else {}
+    ways: list[Mapping[str, Stored]] = [rounded] if rounded else [{}]
+    if 0 < sum(t.values.size for t in rounded.values()) < MANY:
+        ways.append({})
+    return min((_packed(model, way) for way in ways), key=lambda p: len(p.content))
 
 
 def _packed(model: ModelProto, rounded: Mapping[str, Stored]) -> Packed:
@@ -114,17 +134,20 @@ def _stored(model: ModelProto) -> list[Stored]:
 
 def _rounded(model: ModelProto) -> dict[str, Stored]:
     """Biases with their values rounded, by name; those of few numbers stay, as no codec takes them."""
-    names = _biases(model)
+    names = _read_only_as(model, WITH_BIAS, 2)
     return {t.name: t for t in eight.rounded([t for t in _stored(model) if t.name in names and t.values.size >= LEAST])}
 
 
-def _biases(model: ModelProto) -> set[str]:
-    """Stored tensors that are only added: third inputs of layers."""
-    graphs = list(graphs_of(model.graph))
-    nodes = [n for graph in graphs for n in graph.node]
-    found = {n.input[2] for n in nodes if n.op_type in WITH_BIAS and len(n.input) > 2}
-    other = {name for n in nodes for i, name in enumerate(n.input) if n.op_type not in WITH_BIAS or i != 2}
-    return found - other
+def _read_only_as(model: ModelProto, operators: Collection[str], place: int) -> set[str]:
+    """Values that nothing reads but these operators, at this place. Biases are third inputs, weights second ones."""
+    nodes = [n for graph in graphs_of(model.graph) for n in graph.node]
+    read = Counter(
+        (name, n.op_type in operators and n.domain in STANDARD and i == place)
+        for n in nodes
+        for i, name in enumerate(n.input)
+    )
+    outputs = {port.name for graph in graphs_of(model.graph) for port in graph.output}
+    return {name for name, fits in read if fits and (name, False) not in read} - outputs
 
 
 def _assembled(

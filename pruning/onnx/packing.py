@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         content = options.file.read_bytes()
+        if options.out.is_dir() or options.out.resolve() == options.file.resolve():
+            raise NotPacked(f"{options.out} is a folder, or the input itself: name another file with -o")
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         model = vet(content)
         packed = pack(model, options.biases, options.levels)
         if len(packed.content) >= len(content):

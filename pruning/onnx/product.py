@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from pruning.onnx.columns import PAD_READS_INPUTS, Draft, Layer, Rewrite, taps
+from pruning.onnx.columns import Draft, Layer, Rewrite, taps
 from pruning.onnx.trim import Window
 
 MOST_PIXELS = 16  # of the output: with more, and with more examples, there is work enough for each weight
@@ -33,7 +33,7 @@ def product(layer: Layer) -> Rewrite | None:
         return None
     draft, (out, inputs), rank = Draft(layer), layer.W.shape[:2], len(sizes)
     x = draft.node("Transpose", [layer.node.input[0]], perm=[0, *range(2, 2 + rank), 1])
-    x = _padded(draft, x, window)
+    x = draft.pad(x, [0, *window.begins, 0, 0, *window.ends, 0])
     if not np.array_equal(seen[:, live].reshape(-1), np.arange(math.prod(padded))):
         x = draft.node("Reshape", [x, draft.tensor(np.array([0, math.prod(padded), inputs]))])
         x = draft.gather(x, seen[:, live].reshape(-1), 1)
@@ -66,13 +66,3 @@ def _seen(window: Window, padded: list[int]) -> tuple[np.ndarray, list[int]]:
 def _bias(draft: Draft, out: int) -> list[str]:
     found = [name for name in draft.layer.node.input[2:] if name]
     return found or ([draft.tensor(np.zeros(out, np.float32))] if draft.layer.opset < BIAS_IS_OPTIONAL else [])
-
-
-def _padded(draft: Draft, x: str, window: Window) -> str:
-    """With zeros around it. Args: x: channels last."""
-    if not any((*window.begins, *window.ends)):
-        return x
-    pads = np.array([0, *window.begins, 0, 0, *window.ends, 0], np.int64)
-    if draft.layer.opset < PAD_READS_INPUTS:
-        return draft.node("Pad", [x], pads=pads.tolist())
-    return draft.node("Pad", [x, draft.tensor(pads)])

@@ -26,10 +26,22 @@ def is_symbol(numbers: np.ndarray | int) -> np.ndarray:
 
 def shapes_of(model: ModelProto) -> dict[str, Shape]:
     """Shapes of values whose rank is known; equal symbols are equal dimensions. None if declared ones are wrong."""
+    return _inferred(skeleton(model))
+
+
+def enforced_shapes(model: ModelProto) -> dict[str, Shape]:
+    """As shapes_of, but from the inputs alone: ONNX Runtime gives outputs of other shapes than the graph declares."""
+    bare = skeleton(model)
+    for port in bare.graph.output:
+        port.type.tensor_type.ClearField("shape")
+    return _inferred(bare)
+
+
+def _inferred(bare: ModelProto) -> dict[str, Shape]:
     try:
-        inferred = shape_inference.infer_shapes(skeleton(model)).graph
+        inferred = shape_inference.infer_shapes(bare).graph
         if not _computes_much(inferred):
-            inferred = shape_inference.infer_shapes(skeleton(model), data_prop=True).graph
+            inferred = shape_inference.infer_shapes(bare, data_prop=True).graph
     except Exception:  # noqa: BLE001  # InferenceError, and RuntimeError from the C++ side
         return {}
     symbols: dict[str, int] = {}

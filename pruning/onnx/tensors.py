@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from pruning.onnx.names import free
 from pruning.onnx.vet import graphs_of
 
 INITIALIZERS_ARE_INPUTS = 4  # before this IR version
@@ -32,9 +33,7 @@ def add_tensors(model: ModelProto, tensors: Iterable[TensorProto]) -> None:
 
 def add_tensor(model: ModelProto, name: str, values: np.ndarray, taken: set[str]) -> str:
     """Store a new one. Args: taken: names, to which its own is added. Returns: its name."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
+    name = free(name, taken)
     add_tensors(model, [numpy_helper.from_array(values, name)])
     return name
 

@@ -7,6 +7,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
+from pruning.onnx.names import free
 
 # Inputs that are trained vectors, by operator; of Add where it follows a layer: its bias then.
 VECTORS = {
@@ -76,10 +77,7 @@ def _with_copies(
     made: dict[tuple[str, int], str] = {}
     for place, i, vector, number in changes:
         if (vector, number) not in made:
-            name = f"{vector}__{number + 1}"
-            while name in taken:
-                name += "_"
-            taken.add(name)
+            name = free(f"{vector}__{number + 1}", taken)
             made[vector, number] = name
             copy = graph.initializer.add()
             copy.CopyFrom(vectors[vector])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.names import names_of
+from pruning.onnx.names import free, names_of
 from pruning.onnx.tensors import uses
 from pruning.onnx.vet import STANDARD
 
@@ -84,10 +84,7 @@ def _doubled(conv: NodeProto, indices: str, taken: set[str]) -> list[NodeProto]:
     added = []
     for i, name in enumerate(conv.input):
         if i and name:
-            output = f"{name}.picked"
-            while output in taken:
-                output += "_"
-            taken.add(output)
+            output = free(f"{name}.picked", taken)
             added.append(helper.make_node("Gather", [name, indices], [output], output, axis=0))
             conv.input[i] = output
     return added

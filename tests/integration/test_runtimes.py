@@ -16,7 +16,7 @@ from onnx import ModelProto, numpy_helper
 from pruning.measure import run, session
 from pruning.onnx.columns import layers, rewritten
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.gather import FORMS
+from pruning.onnx.forms import FORMS
 from pruning.onnx.pack import pack
 from pruning.onnx.upstream import move_gathers
 from tests.conftest import EXAMPLES

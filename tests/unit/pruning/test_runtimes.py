@@ -60,6 +60,12 @@ def test_gathered_columns_are_spoken_of_as_measured():
     assert "1 layer reads" in words(replace(PLAIN, gathered=1))
 
 
+def test_products_are_spoken_of_as_measured():
+    assert "3 convolutions of few pixels are matrix products" in words(replace(PLAIN, rewritten=3))
+    assert "1 convolution of few pixels is a matrix product" in words(replace(PLAIN, rewritten=1))
+    assert "matrix product" not in words(PLAIN)
+
+
 def test_runtimes_with_sparse_kernels_are_named_where_their_layers_are():
     said = words(replace(PLAIN, pointwise=0.9, products=0.8))
     assert "1x1 convolutions, in nets built like MobileNet" in said

@@ -13,7 +13,7 @@ from pruning.onnx import race
 from pruning.onnx.columns import Draft
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.fastest import PLAIN, fastest
-from pruning.onnx.gather import FORMS
+from pruning.onnx.forms import FORMS
 from pruning.onnx.race import Race, agrees, rounds, speedups
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
@@ -25,7 +25,7 @@ SECONDS = 0.5
 RESNET = [p for p in files() if "resnet20" in p.stem]
 
 
-def net(share: float = 0.9, batch: str | int = "N") -> ModelProto:
+def net(share: float = 0.9, batch: str | int = "N", seed: int = 0) -> ModelProto:
     """Three convolutions of 64 filters and a dense layer."""
     nodes, stored, x = [], [], "x"
     for i, inputs in enumerate((3, 64, 64)):
@@ -34,7 +34,7 @@ def net(share: float = 0.9, batch: str | int = "N") -> ModelProto:
         x = f"r{i}"
     nodes += [node("GlobalAveragePool", [x], ["p"]), node("Flatten", ["p"], ["f"]), node("Gemm", ["f", "g"], ["y"])]
     model = made(nodes, [*stored, tensor("g", 64, 4)], [port("x", batch, 3, 24, 24)], [port("y", batch, 4)])
-    return without_columns(model, share)
+    return without_columns(model, share, seed)
 
 
 def image(model: ModelProto) -> dict[str, np.ndarray]:
@@ -105,14 +105,40 @@ def test_a_form_that_does_not_load_is_left_out(monkeypatch):
     assert fastest([model], image(model), SECONDS).choices == ()
 
 
-def test_a_form_that_does_not_run_is_left_out(monkeypatch):
-    def astray(layer):
-        draft = Draft(layer)
-        return draft.ended(draft.gather(layer.node.input[0], np.arange(999, 1000), 0), layer.W)
+def astray(layer):
+    draft = Draft(layer)
+    return draft.ended(draft.gather(layer.node.input[0], np.arange(999, 1000), 0), layer.W)
 
+
+def test_a_form_that_does_not_run_is_left_out(monkeypatch):
     monkeypatch.setattr(module, "FORMS", {"astray": astray})
     model = net()
     assert fastest([model], image(model), SECONDS).model == model
+
+
+def test_a_form_that_does_not_run_leaves_the_others(monkeypatch):
+    monkeypatch.setattr(module, "FORMS", {"astray": astray, "gathered": FORMS["gathered"]})
+    model = net()
+    assert {c.form for c in fastest([model], image(model), SECONDS).choices} == {"gathered"}
+
+
+def test_a_layer_that_only_a_variant_can_rewrite_is_timed_too():
+    """The plain net has none of the columns that are zero."""
+    plain, padded = net(share=0), net(share=0)
+    W = np.zeros((64, 128, 3, 3), np.float32)
+    W[:, :64] = numpy_helper.to_array(stored_tensors(plain)["w1"])
+    stored_tensors(padded)["w1"].CopyFrom(numpy_helper.from_array(W, "w1"))
+    first = np.zeros((128, 3, 3, 3), np.float32)
+    first[:64] = numpy_helper.to_array(stored_tensors(plain)["w0"])
+    stored_tensors(padded)["w0"].CopyFrom(numpy_helper.from_array(first, "w0"))
+    trials = module.Trials(module._read(plain, image(plain)), np.ones(1, np.float32), race.Clock(60))
+    assert trials.winners(plain, 0.1) == []
+    assert [w.layer for w in trials.winners(padded, 0.1)] == ["w1"]
+
+
+def test_nothing_is_tried_when_patience_is_over():
+    model = net()
+    assert fastest([model, net(seed=1)], image(model), 0.0).model == model
 
 
 def test_a_rival_that_memory_does_not_suffice_for_does_not_win(monkeypatch):
@@ -138,7 +164,7 @@ def test_the_time_is_kept():
 
 def test_something_faster_is_found_however_little_time_there_is():
     model = net()
-    found = fastest([model], image(model), 0.0)
+    found = fastest([model], image(model), 0.2)
     assert found.after_ms < found.before_ms and any(c.form != PLAIN for c in found.choices)
 
 
@@ -149,8 +175,8 @@ def test_a_layer_that_is_in_several_variants_is_timed_once(monkeypatch):
     other, timed = without_columns(other, 0.9, seed=1), []
     stored_tensors(other)["w0"].CopyFrom(stored_tensors(model)["w0"])
     stored_tensors(other)["g"].CopyFrom(stored_tensors(model)["g"])
-    winner = module._winner
-    monkeypatch.setattr(module, "_winner", lambda *a: timed.append((a[1].weight, a[3].shape)) or winner(*a))
+    alone = module._alone
+    monkeypatch.setattr(module, "_alone", lambda *a: timed.append((a[0].weight, a[1].shape)) or alone(*a))
     fastest([model, other], image(model), SECONDS)
     once = {name: [shape for found, shape in timed if found == name] for name in ("w0", "w1", "w2", "g")}
     assert once["w1"] == [(1, 64, 24, 24)] * 2 and once["w2"] == [(1, 64, 24, 24), (1, 48, 24, 24)]

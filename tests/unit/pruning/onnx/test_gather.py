@@ -11,7 +11,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from pruning.onnx.agree import compare
 from pruning.onnx.analyse import analyse
 from pruning.onnx.columns import layers, rewritten
-from pruning.onnx.gather import BLOCK, FORMS, shifted, windows
+from pruning.onnx.forms import FORMS
+from pruning.onnx.gather import BLOCK, shifted, windows
 from pruning.onnx.unshare import unshare
 from pruning.onnx.vet import vet
 from tests.unit.pruning.onnx.columned import convolution, convolutions, kept, without_columns

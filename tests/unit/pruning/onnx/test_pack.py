@@ -403,6 +403,27 @@ def test_the_command_packs_and_says_so(tmp_path, capsys):
     assert np.array_equal(outputs(target.read_bytes(), image())[0], outputs(source.read_bytes(), image())[0])
 
 
+def test_zeros_of_masks_have_no_sign():
+    """Half of what a mask is multiplied by is negative; a vector that is added keeps its zeros as they are."""
+    rng = np.random.default_rng(0)
+    W = (rng.normal(size=(128, 128)) * (rng.random((128, 128)) < 0.05)).astype(np.float32)
+    b = np.full(128, -0.0, np.float32)
+    assert np.signbit(W[W == 0]).any()
+    nodes = [node("MatMul", ["x", "W"], ["z"]), node("Add", ["z", "b"], ["y"])]
+    stored = [numpy_helper.from_array(W, "W"), numpy_helper.from_array(b, "b")]
+    signed = made(nodes, stored, [port("x", "N", 128)], [port("y", "N", 128)])
+    plain = made(
+        nodes, [numpy_helper.from_array(W + np.float32(0), "W"), stored[1]], [port("x", "N", 128)], [port("y")]
+    )
+    packed = pack(signed)
+    assert packed.exact and len(packed.content) < 5000 and abs(len(packed.content) - len(pack(plain).content)) < 100
+    x = {"x": rng.normal(size=(3, 128)).astype(np.float32)}
+    assert np.array_equal(outputs(packed.content, x)[0], outputs(signed.SerializeToString(), x)[0])
+    kept = [numpy_helper.to_array(t) for t in unpack(vet(packed.content)).graph.initializer]
+    assert any(same_bits(values, b) for values in kept)
+    assert same_bits(numpy_helper.to_array(signed.graph.initializer[0]), W), "the caller's model stays as it is"
+
+
 def test_the_command_refuses_in_words(tmp_path, capsys):
     source, target = tmp_path / "dense.onnx", tmp_path / "packed.onnx"
     source.write_bytes(b"no model")
@@ -412,6 +433,11 @@ def test_the_command_refuses_in_words(tmp_path, capsys):
     assert main([str(source), "-o", str(target)]) == 1
     assert "packed already" in capsys.readouterr().err
     assert not target.exists()
+    before = source.read_bytes()
+    for wrong in (tmp_path, source):
+        assert main([str(source), "-o", str(wrong)]) == 1
+        assert "name another file" in capsys.readouterr().err
+    assert source.read_bytes() == before
 
 
 @pytest.mark.parametrize("share", [0.02, 0.08, 0.2, 0.5])

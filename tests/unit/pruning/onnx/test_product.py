@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
-from onnx import ModelProto
+from onnx import ModelProto, helper, numpy_helper
 
 from pruning.onnx import product as module
 from pruning.onnx.analyse import analyse
@@ -13,6 +13,7 @@ from pruning.onnx.product import MOST_PIXELS, product
 from pruning.tally import tally
 from tests.unit.pruning.onnx.columned import convolution, convolutions, kept
 from tests.unit.pruning.onnx.test_shrink import TOLERANCE, difference
+from tests.unit.pruning.onnx.test_weights import port
 
 
 @pytest.fixture
@@ -71,6 +72,16 @@ def test_places_that_no_filter_looks_at_are_left_out():
     other = as_product(model)
     assert other is not None and difference(model, other) <= TOLERANCE
     assert list(next(t for t in other.graph.initializer if t.name == "w").dims) == [64, 6 * 64]
+
+
+def test_a_size_that_only_an_output_declares_is_not_known():
+    """ONNX Runtime gives outputs of other shapes than they say."""
+    model = convolution(dense(64, 64, 3, 3), ["H", "W"], pads=[1] * 4)
+    model.graph.node.append(helper.make_node("Conv", ["y", "v"], ["z"], pads=[1] * 4))
+    model.graph.initializer.append(numpy_helper.from_array(dense(64, 64, 3, 3), "v"))
+    model.graph.output[0].CopyFrom(port("y", "N", 64, 2, 2))
+    model.graph.output.append(port("z", "N", 64, None, None))
+    assert [layer.sizes for layer in layers(model)] == [(), ()]
 
 
 def test_filters_are_counted_where_they_are_rows():
