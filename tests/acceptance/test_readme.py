@@ -85,9 +85,10 @@ def test_make_up(tmp_path: Path):
     process.stdout.close()
 
 
+@pytest.mark.timeout(900)  # on one thread, and beside other tests
 @pytest.mark.skipif(not (DATA / "lenet5.onnx").exists(), reason="SECATEUR_DATA holds no LeNet-5")
 def test_the_first_job_with_curl(service: Service, tmp_path: Path):
-    run(["bash", "-eu", "-c", block("bash", "lenet5.onnx")], tmp_path, U=service.url, D=str(DATA))
+    run(["bash", "-eu", "-c", block("bash", "lenet5.onnx")], tmp_path, 850, U=service.url, D=str(DATA))
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["compression"]["weights_total"] == 430_500 and report["compression"]["weights_kept"] == 21_525
     assert report["accuracy"]["dense"] == 0.9914 and report["accuracy"]["pruned"] >= 0.99
