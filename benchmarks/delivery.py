@@ -313,7 +313,7 @@ ROWS: dict[str, Row] = {
     "ResNet-50, filters": resnet50_without_filters,
     "AlexNet's convolutions, filters and columns": alexnet,
     "LeNet-5 at 167x, compact": lenet5_compact,
-    "LeNet-5, smallest file, packed": lambda: lenet5_packed("smallest file"),
+    "LeNet-5, smallest file, packed": lambda: lenet5_packed("smallest file", biases="int8"),
     "LeNet-5 at 71.2x, packed, float32": lambda: lenet5_packed("direct 71.2x"),
     "ResNet-50, 90 % zero, packed, float32": lambda: resnet50_packed(None),
     "ResNet-50, 90 % zero, packed, 4 bits": lambda: resnet50_packed(16),

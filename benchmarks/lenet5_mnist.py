@@ -116,7 +116,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "highest rate": [UNITS, gradual(280, 30, 24)],
     "quantized": [ON_LEVELS],  # it begins with the file of the row before
-    "smallest file": [NARROW, gradual(WEIGHTS / 1650, 24, 18), ON_LEVELS | SLOWER],
+    "smallest file": [NARROW, gradual(WEIGHTS / 1825, 30, 24), ON_LEVELS | SLOWER | {"deliver": {"biases": "int8"}}],
     "joint, holistic": [
         staged(
             "joint",
