@@ -1,4 +1,4 @@
-"""Layers whose weights could be stored without what is zero in all filters, and graphs with others in their place."""
+"""Layers whose weights could be stored in another form, as without columns of zeros, and graphs with those in place."""
 
 import math
 from bisect import bisect_left

@@ -19,13 +19,8 @@ from pruning.onnx.upstream import move_gathers
 PLAIN = "not rewritten"
 MARGIN = 1.05  # by which a form must be faster than the layer alone was
 PREFERENCE = 1.3  # by which a form must be faster than one before it in FORMS: that fits its neighbours better
-GAINS = (
-    MARGIN,
-    0.97,
-    0.9,
-    1.5,
-    2.5,
-)  # nets are tried with all layers that gain as much; beside each other they gain more
+# Nets are tried with all layers that gain as much, first those that do by themselves: beside each other they gain more.
+GAINS = (MARGIN, 0.97, 0.9, 1.5, 2.5)
 ALONE, EACH = 0.5, 0.25  # of the time that is left: for single layers, and for a whole net
 LEAST = 5  # rounds of a layer
 TRIALS = 6  # whole nets that are tried when the time is over
@@ -35,8 +30,8 @@ NEW_ENOUGH = 8  # IR version that every runtime knows, with initializers that ne
 
 
 @dataclass(frozen=True)
-class Form:
-    """Of a value."""
+class Read:
+    """What a layer reads."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -134,7 +129,7 @@ class Trials:
     patience: layers are left out when it is over; done: by weight, what it is known by, and what was found.
     """
 
-    read: Mapping[str, Form]
+    read: Mapping[str, Read]
     others: np.ndarray
     patience: Clock
     done: dict[str, tuple[bytes, Winner | None]] = field(default_factory=dict)
@@ -223,7 +218,7 @@ def _digest(layer: Layer) -> bytes:
     return hashlib.blake2b(repr(layer.W.shape).encode() + layer.W.tobytes()).digest()
 
 
-def _read(model: ModelProto, feed: Feeds) -> Mapping[str, Form]:
+def _read(model: ModelProto, feed: Feeds) -> Mapping[str, Read]:
     """What layers read as the net runs; what it is fed with alone where ONNX Runtime does not hand the rest out."""
     inner = [name for name in dict.fromkeys(layer.node.input[0] for layer in layers(model)) if name not in feed]
     asked = ModelProto()
@@ -235,7 +230,7 @@ def _read(model: ModelProto, feed: Feeds) -> Mapping[str, Form]:
     except Exception:  # noqa: BLE001  # ONNX Runtime raises a dozen classes of its own, with no common base
         values, inner = [], []
     found = {**feed, **{name: np.asarray(v) for name, v in zip(inner, values, strict=True)}}
-    return {name: Form(values.shape, values.dtype) for name, values in found.items()}
+    return {name: Read(values.shape, values.dtype) for name, values in found.items()}
 
 
 def _calls(net: ModelProto, layer: Layer, rewrites: Mapping[str, Rewrite], feed: Feeds) -> dict[str, Call]:

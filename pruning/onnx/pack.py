@@ -3,7 +3,6 @@
 python -m pruning.onnx.pack FILE [-o packed.onnx] [--biases int8] [--levels shared]
 """
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -141,13 +140,12 @@ def _rounded(model: ModelProto) -> dict[str, Stored]:
 def _read_only_as(model: ModelProto, operators: Collection[str], place: int) -> set[str]:
     """Values that nothing reads but these operators, at this place. Biases are third inputs, weights second ones."""
     nodes = [n for graph in graphs_of(model.graph) for n in graph.node]
-    read = Counter(
-        (name, n.op_type in operators and n.domain in STANDARD and i == place)
-        for n in nodes
-        for i, name in enumerate(n.input)
-    )
-    outputs = {port.name for graph in graphs_of(model.graph) for port in graph.output}
-    return {name for name, fits in read if fits and (name, False) not in read} - outputs
+    fitting, others = set[str](), {port.name for graph in graphs_of(model.graph) for port in graph.output}
+    for n in nodes:
+        fits = n.op_type in operators and n.domain in STANDARD
+        for i, name in enumerate(n.input):
+            (fitting if fits and i == place else others).add(name)
+    return fitting - others
 
 
 def _assembled(

@@ -20,8 +20,8 @@ BIAS_IS_OPTIONAL = 11
 def product(layer: Layer) -> Rewrite | None:
     """Channels last, the pixels that each place of the kernel sees side by side, times the weights.
 
-    The weight is stored as (out, living places of the kernel * in). Only where the size of the image is written in the
-    graph.
+    The weight is stored as (out, living places of the kernel * in). None where the size of the image does not follow
+    from the graph's inputs, and where the runtime's own convolution is as fast: many pixels, few weights, groups.
     """
     window = Window.of(layer) if layer.node.op_type == "Conv" and layer.attribute("group", 1) == 1 else None
     if window is None or not layer.sizes or layer.W.dtype not in TYPES or layer.W.nbytes < LEAST_BYTES:
