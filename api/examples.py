@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.auth import LOCAL
-from store import jobs, uploads
+from store import job_lists, uploads
 from store.database import reading
 from store.settings import settings
 from store.tables import Dataset, Model
@@ -33,7 +33,7 @@ def _newest() -> dict[str, str]:
             "dataset_id": [
                 r.id for r in uploads.listing(session, Dataset, LOCAL, 50, None).items if r.status == "ready"
             ],
-            "job_id": [j.id for j in jobs.listing(session, LOCAL, 1, None).items],
+            "job_id": [j.id for j in job_lists.listing(session, LOCAL, 1, None).items],
         }
     return {name: ids[0] for name, ids in found.items() if ids}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pruning.course import course, total_steps
 from pruning.errors import Cancelled
 from pruning.listener import Listener, Metric
+from pruning.near_zero import near_zero
 from pruning.plan import Plan
 from pruning.report import Convergence, SearchPoint
 from pruning.stages.problem import Began, Checkpoint, Problem, Round, Searched, Warned
@@ -51,7 +52,8 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
             case Round(phase, number, is_last, values):
                 shown += 1
                 ending = {**values, "rounds": number} if phase in ("admm", "quantize") else ending
-                listener.metric(Metric(shown, phase, number, values, problem.objective.goal.metric))
+                metric, layers = problem.objective.goal.metric, near_zero(problem.network.W())
+                listener.metric(Metric(shown, phase, number, values, metric, layers))
                 if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
                     told = {"shown": shown, "progress": progress_at(total, problem.trainer.step), **_numbers(search)}
                     listener.checkpoint(lambda e=event, n=told: _told(e.checkpoint(), started, n))

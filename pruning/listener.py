@@ -1,21 +1,19 @@
 """Whom the pipeline tells how a job goes: the command line, the worker, a test."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
+from pruning.phases import Phase as Phase
 from pruning.stages.problem import Checkpoint
-
-Phase = Literal[
-    "import", "baseline", "admm", "prune", "retrain", "quantize", "remove", "pack", "verify", "measure", "report"
-]
 
 
 @dataclass(frozen=True)
 class Metric:
     """Numbers of one round; measure: what its accuracy is, such as top1 or mse.
 
-    step counts rounds over the whole job: 0 is the dense net, then ADMM, then retraining.
+    step counts rounds over the whole job: 0 is the dense net, then ADMM, then retraining. layers: share of each
+    layer's weights that are near zero now.
     """
 
     step: int
@@ -23,6 +21,7 @@ class Metric:
     round: int
     values: Mapping[str, float]
     measure: str = "top1"
+    layers: Mapping[str, float] = field(default_factory=dict)
 
 
 class Listener(Protocol):

@@ -20,6 +20,7 @@ from pruning.errors import InvalidPlan
 from pruning.following import Tick, follow
 from pruning.listener import Listener, Metric
 from pruning.metrics import METRICS
+from pruning.near_zero import near_zero
 from pruning.objective import Objective
 from pruning.onnx import batchnorm
 from pruning.onnx.analyse import analyse
@@ -141,7 +142,8 @@ def _zeros_before(network: Network, plan: Plan) -> tuple[str, ...]:
 def _baseline(problem: Problem, listener: Listener, warnings: tuple[str, ...]) -> None:
     """The dense network on the validation split; a warning where it is no better than chance, and those given."""
     counts, goal = problem.objective.count(problem.network, problem.val), problem.objective.goal
-    listener.metric(Metric(0, "baseline", 0, {"accuracy": METRICS[goal.metric].value(counts)}, goal.metric))
+    values, layers = {"accuracy": METRICS[goal.metric].value(counts)}, near_zero(problem.network.W())
+    listener.metric(Metric(0, "baseline", 0, values, goal.metric, layers))
     split = problem.val.split
     if text := doubt(goal, counts, split.preprocess, split.prepared(slice(0, LOOKED_AT))):
         listener.warning(text)

@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import checkpoints, events
+from store import artifacts, checkpoints, events
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
 from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
-from store.pages import Page, page
 from store.settings import settings
 from store.tables import Artifact, Job, new_id
 from store.unique import add_once
@@ -42,15 +41,6 @@ class Request:
     labels: Sequence[str] = ()
     idempotency_key: str | None = None
     body_hash: str | None = None
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which jobs are listed; None: all."""
-
-    status: str | None = None
-    model_id: str | None = None
-    label: str | None = None
 
 
 def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
@@ -91,30 +81,9 @@ def get(session: Session, owner: str, job_id: str) -> Job:
     return job
 
 
-def listing(session: Session, owner: str, limit: int, cursor: str | None, only: Filter | None = None) -> Page[Job]:
-    """The owner's jobs, newest first."""
-    query, only = select(Job).where(Job.owner == owner), only or Filter()
-    if only.status:
-        query = query.where(Job.status == only.status)
-    if only.model_id:
-        query = query.where(Job.model_id == only.model_id)
-    if only.label:
-        # not LIKE, which ignores case on SQLite
-        query = query.where(func.replace(Job.labels, json.dumps(only.label), "") != Job.labels)
-    return page(session, query, Job.id, limit, cursor)
-
-
 def is_queued(session: Session, job_id: str) -> bool:
     """Whether it waits for a worker."""
     return session.scalar(select(Job.status).where(Job.id == job_id)) == "queued"
-
-
-def queue_position(session: Session, job: Job) -> int | None:
-    """1 for the job that is next; None for a job that does not wait."""
-    if job.status != "queued":
-        return None
-    ahead = select(func.count()).select_from(Job).where(Job.status == "queued", Job.id < job.id)
-    return (session.scalar(ahead) or 0) + 1
 
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
@@ -154,12 +123,13 @@ def save_checkpoint(session: Session, job_id: str, attempt: int, name: str) -> N
     after_commit(session, lambda: checkpoints.keep_only(name))
 
 
-def succeed(session: Session, job_id: str, attempt: int, files: Mapping[str, Blob], goal_met: bool) -> None:
+def succeed(session: Session, job_id: str, attempt: int, files: Mapping[str, Blob], result: Mapping[str, Any]) -> None:
     """Publish the files and end the job, in one guarded transaction.
 
-    Raises: Fenced.
+    Args: result: pruning.result.Result as JSON. Raises: Fenced.
     """
-    values = _ended() | {"progress": 1.0, "eta_seconds": 0.0, "goal_met": goal_met, "checkpoint": None, "error": None}
+    values = _ended() | {"progress": 1.0, "eta_seconds": 0.0, "checkpoint": None, "error": None}
+    values |= {"goal_met": result["goal_met"], "result": dict(result)}
     if _move(session, job_id, "succeeded", values, {}, attempt) is None:
         raise Fenced
     for name, blob in files.items():
@@ -236,6 +206,20 @@ def retry(session: Session, owner: str, job_id: str) -> Job:
     if job is None:
         raise Conflict(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
     return job
+
+
+def remove(session: Session, owner: str, job_id: str) -> None:
+    """Remove a job that has ended, with its files, events and checkpoints.
+
+    Raises: Conflict: it has not ended.
+    """
+    status = get(session, owner, job_id).status
+    hashes = [file.sha256 for file in files(session, job_id)]
+    gone = session.scalar(delete(Job).where(Job.id == job_id, Job.status.in_(ENDED)).returning(Job.id))
+    if gone is None:
+        raise Conflict(f"job {job_id} is {status}; cancel it first")
+    artifacts.drop_unused(session, *hashes)
+    after_commit(session, lambda: checkpoints.remove_all(job_id))
 
 
 def take_back(session: Session) -> list[str]:

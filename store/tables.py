@@ -106,6 +106,7 @@ class Job(Base):
     eta_seconds: Mapped[float | None]
     goal_met: Mapped[bool | None]
     error: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None]

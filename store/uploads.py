@@ -1,9 +1,9 @@
 """What models and data sets have in common: found, listed, claimed for a look, judged, deleted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from store import artifacts
@@ -28,6 +28,16 @@ def get(session: Session, table: type[Row], owner: str, id: str) -> Row:
 def listing(session: Session, table: type[Row], owner: str, limit: int, cursor: str | None) -> Page[Row]:
     """The owner's rows, newest first."""
     return page(session, select(table).where(table.owner == owner), table.id, limit, cursor)
+
+
+def users(session: Session, rows: Sequence[Model | Dataset]) -> dict[str, int]:
+    """How many jobs use each, by id; those that none uses are not in it."""
+    found: dict[str, int] = {}
+    for table, key in ((Model, Job.model_id), (Dataset, Job.dataset_id)):
+        if ids := [row.id for row in rows if isinstance(row, table)]:
+            counted = session.execute(select(key, func.count()).where(key.in_(ids)).group_by(key))
+            found |= {id: number for id, number in counted.tuples()}  # noqa: C416 - dict() takes a result for a mapping
+    return found
 
 
 def claim(session: Session, table: type[Row], id: str) -> Row | None:

@@ -28,6 +28,7 @@ from pruning.onnx.vet import Limits
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
+from pruning.result import Result
 from pruning.stages.problem import Checkpoint
 from store import artifacts, events, jobs, uploads
 from store import checkpoints as files
@@ -83,7 +84,8 @@ class Row:
         def write(session: Session) -> None:
             jobs.progress(session, self.job_id, self.attempt, {"round": metric.round})
             values = {"metric": metric.measure, **metric.values}
-            events.put_metric(session, self.job_id, metric.step, metric.phase, metric.round, values)
+            kept = {**values, "layers": dict(metric.layers)}
+            events.put_metric(session, self.job_id, metric.step, metric.phase, metric.round, kept)
             data = {"step": metric.step, "phase": metric.phase, "round": metric.round, **values}
             events.append(session, self.job_id, "round", data)
 
@@ -136,8 +138,9 @@ def run_job(job_id: str, attempt: int) -> None:
     )
     trim(settings().cache, settings().max_cache_bytes)
     delivery = prune(order, Row(job_id, attempt), _resume(job, attempt))
+    result = Result.of(delivery.report).model_dump(mode="json")
     blobs = {name: artifacts.put(content) for name, content in delivery.files.items()}
-    _patiently(lambda session: jobs.succeed(session, job_id, attempt, blobs, delivery.report.goal_met))
+    _patiently(lambda session: jobs.succeed(session, job_id, attempt, blobs, result))
 
 
 def _resume(job: Job, attempt: int) -> Checkpoint | None:

@@ -10,19 +10,19 @@ from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM, Problem
-from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, receive
+from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive
 from pruning.analysis import DatasetSummary, Preprocess
 from store import datasets, uploads
-from store.pages import Page
 from store.settings import settings
 from store.tables import Dataset
 
-FORMATS = (
-    "npz: x_train, y_train, x_test, y_test, and x_val, y_val if there; x_train.NAME for several inputs. "
-    "imagefolder: zip or tar of train/CLASS/*.jpg, test/..., val/... . "
-    "parquet: zip or tar of train-*.parquet, test-*.parquet as Hugging Face writes them. "
-    "idx: zip or tar of MNIST's four .gz files. Without labels the dense model teaches."
-)
+FORMATS = {
+    "npz": "x_train, y_train, x_test, y_test, and x_val, y_val if there; x_train.NAME for several inputs.",
+    "imagefolder": "zip or tar of train/CLASS/*.jpg, test/..., val/... .",
+    "parquet": "zip or tar of train-*.parquet, test-*.parquet as Hugging Face writes them.",
+    "idx": "zip or tar of MNIST's four .gz files.",
+}
+IN_WORDS = " ".join(f"{name}: {text}" for name, text in FORMATS.items()) + " Without labels the dense model teaches."
 CHANNELS = "One value, or one for each channel: 0.5,0.4,0.3."
 HELP = {name: field.description for name, field in Preprocess.model_fields.items()}
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses={404: PROBLEM})
@@ -88,26 +88,27 @@ async def upload(
     owner: Owner,
     preprocess: Reading,
     name: UploadName = "data",
-    format: Annotated[Literal["npz", "imagefolder", "parquet", "idx"], Query(description=FORMATS)] = "npz",
-) -> Dataset:
+    format: Annotated[Literal["npz", "imagefolder", "parquet", "idx"], Query(description=IN_WORDS)] = "npz",
+) -> DatasetOut:
     """Upload a data set as the raw body, or as the multipart part `file`."""
     most = settings().max_dataset_bytes
     reading = format, preprocess.model_dump(mode="json")
     return await receive(
-        request, response, "dataset", most, lambda s, blob: datasets.add(s, owner, name, blob, *reading)
+        request, response, "dataset", most, DatasetOut, lambda s, blob: datasets.add(s, owner, name, blob, *reading)
     )
 
 
 @router.get("", response_model=DatasetPage)
-def listing(session: Read, owner: Owner, limit: Limit = 50, cursor: Cursor = None) -> Page[Dataset]:
+def listing(session: Read, owner: Owner, limit: Limit = 50, cursor: Cursor = None) -> DatasetPage:
     """Your data sets, newest first."""
-    return uploads.listing(session, Dataset, owner, limit, cursor)
+    page = uploads.listing(session, Dataset, owner, limit, cursor)
+    return DatasetPage(items=outs(session, DatasetOut, page.items), next_cursor=page.next_cursor)
 
 
 @router.get("/{dataset_id}", response_model=DatasetOut)
-def get(session: Read, owner: Owner, dataset_id: str) -> Dataset:
+def get(session: Read, owner: Owner, dataset_id: str) -> DatasetOut:
     """One data set."""
-    return uploads.get(session, Dataset, owner, dataset_id)
+    return outs(session, DatasetOut, [uploads.get(session, Dataset, owner, dataset_id)])[0]
 
 
 @router.get("/{dataset_id}/content")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.sse import format_sse_event
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Owner
 from api.deps import Limit, Read
@@ -42,7 +42,7 @@ class EventPage(BaseModel):
 
 
 class MetricsOut(BaseModel):
-    """Series of equal length; null where a round has no such number. step 0 is the dense net.
+    """Series of equal length, but for layers; null where a round has no such number. step 0 is the dense net.
 
     metric: what accuracy is, such as top1, mse or agreement.
     """
@@ -59,6 +59,7 @@ class MetricsOut(BaseModel):
     dual: list[float | None]
     rho: list[float | None]
     pruning_rate: list[float | None]
+    layers: dict[str, float] = Field(description="Share of each layer's weights near zero, after the last round.")
 
 
 @router.get(
@@ -99,6 +100,7 @@ def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
         step=[r.step for r in rows],
         phase=[r.phase for r in rows],
         round=[r.round for r in rows],
+        layers=rows[-1].values.get("layers", {}) if rows else {},
         **series,
     )
 

@@ -2,23 +2,25 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.orm import Session
 
 from api.auth import Owner
-from api.deps import Cursor, Limit, Read
+from api.deps import Cursor, Limit, Read, Write
 from api.problems import PRINTABLE, PROBLEM
-from api.routes.uploads import Time, require_ready
-from pruning.analysis import Analysis, DatasetSummary
-from pruning.check import check, check_teacher
+from api.routes.plans import hold
+from api.routes.uploads import Time
+from pruning.phases import PHASES
 from pruning.plan import Plan
-from store import jobs, uploads
+from pruning.result import Result
+from store import job_lists, jobs
 from store.database import reading, writing
 from store.queue import sender
-from store.tables import Dataset, Job, Model
+from store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses={404: PROBLEM})
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -46,12 +48,12 @@ class JobOut(BaseModel):
     name: str | None
     labels: list[str]
     model_id: str
+    model_name: str = ""
     dataset_id: str
+    dataset_name: str = ""
     plan: dict[str, Any]
     status: Status
-    phase: str | None = Field(
-        description="import, baseline, admm, prune, retrain, quantize, verify, measure or report."
-    )
+    phase: str | None = Field(description=f"{', '.join(PHASES)}.")
     progress: float = Field(description="0 to 1.")
     round: int | None
     eta_seconds: float | None
@@ -59,6 +61,7 @@ class JobOut(BaseModel):
     queue_position: int | None = Field(default=None, description="1 is next.")
     goal_met: bool | None
     error: str | None = Field(description="Why it failed.")
+    result: Result | None = Field(description="Numbers of the report; null until it has succeeded.")
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
@@ -88,7 +91,7 @@ def create(
     """Queue a job. The plan is held against the model's analysis now, not an hour later."""
     request = _request(body, idempotency_key)
     with reading() as session:
-        _check(session, owner, body)
+        hold(session, owner, body.plan, body.model_id, body.dataset_id)
     with writing() as session:
         job, is_new = jobs.create(session, owner, request)
         result = _out(session, job)
@@ -107,11 +110,17 @@ def listing(
     cursor: Cursor = None,
     status: Status | None = None,
     model_id: str | None = None,
+    dataset_id: str | None = None,
     label: Label | None = None,
+    q: Annotated[
+        str | None,
+        Query(max_length=255, pattern=PRINTABLE, description="Part of a name, an id or a label, also of the files."),
+    ] = None,
 ) -> JobPage:
     """Your jobs, newest first."""
-    page = jobs.listing(session, owner, limit, cursor, jobs.Filter(status, model_id, label))
-    return JobPage(items=[_out(session, job) for job in page.items], next_cursor=page.next_cursor)
+    only = job_lists.Filter(status, model_id, dataset_id, label, q)
+    page = job_lists.listing(session, owner, limit, cursor, only)
+    return JobPage(items=_outs(session, page.items), next_cursor=page.next_cursor)
 
 
 @router.get("/{job_id}", response_model=JobOut)
@@ -127,6 +136,12 @@ def cancel(owner: Owner, job_id: str) -> JobOut:
         return _out(session, jobs.cancel(session, owner, job_id))
 
 
+@router.delete("/{job_id}", status_code=204, responses={409: PROBLEM})
+def delete(session: Write, owner: Owner, job_id: str) -> None:
+    """Remove a job that has ended, with all its files."""
+    jobs.remove(session, owner, job_id)
+
+
 @router.post("/{job_id}/retry", response_model=JobOut, responses={409: PROBLEM})
 def retry(owner: Owner, job_id: str) -> JobOut:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
@@ -134,20 +149,6 @@ def retry(owner: Owner, job_id: str) -> JobOut:
         result = _out(session, jobs.retry(session, owner, job_id))
     sender.wake("job", job_id)
     return result
-
-
-def _check(session: Session, owner: str, body: JobIn) -> None:
-    """Raises: NotFound, Problem 409 or 422, InvalidPlan, DatasetMismatch."""
-    model = uploads.get(session, Model, owner, body.model_id)
-    dataset = uploads.get(session, Dataset, owner, body.dataset_id)
-    require_ready(model)
-    require_ready(dataset)
-    analysis = Analysis.model_validate(model.analysis)
-    check(body.plan, analysis, DatasetSummary.model_validate(dataset.summary))
-    if (teacher_id := body.plan.distill.teacher) is not None:
-        teacher = uploads.get(session, Model, owner, teacher_id)
-        require_ready(teacher)
-        check_teacher(analysis, Analysis.model_validate(teacher.analysis))
 
 
 def _request(body: JobIn, key: str | None) -> jobs.Request:
@@ -163,5 +164,13 @@ def _request(body: JobIn, key: str | None) -> jobs.Request:
     )
 
 
+def _outs(session: Session, rows: Sequence[Job]) -> list[JobOut]:
+    named = ("model_name", "dataset_name", "queue_position")
+    return [
+        JobOut.model_validate(shown.job).model_copy(update={name: getattr(shown, name) for name in named})
+        for shown in job_lists.shown(session, rows)
+    ]
+
+
 def _out(session: Session, job: Job) -> JobOut:
-    return JobOut.model_validate(job).model_copy(update={"queue_position": jobs.queue_position(session, job)})
+    return _outs(session, [job])[0]

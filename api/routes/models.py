@@ -8,10 +8,9 @@ from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM
-from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, receive, require_ready
+from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, require_ready
 from pruning.analysis import Analysis
 from store import models, uploads
-from store.pages import Page
 from store.settings import settings
 from store.tables import Model
 
@@ -36,22 +35,23 @@ class ModelPage(BaseModel):
     responses={200: {"description": "The same bytes were there already", "model": ModelOut}, **UPLOAD},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
-async def upload(request: Request, response: Response, owner: Owner, name: UploadName = "model.onnx") -> Model:
+async def upload(request: Request, response: Response, owner: Owner, name: UploadName = "model.onnx") -> ModelOut:
     """Upload an ONNX file as the raw body (`curl -T model.onnx -X POST`), or as the multipart part `file`."""
     most = settings().max_model_bytes
-    return await receive(request, response, "model", most, lambda s, blob: models.add(s, owner, name, blob))
+    return await receive(request, response, "model", most, ModelOut, lambda s, blob: models.add(s, owner, name, blob))
 
 
 @router.get("", response_model=ModelPage)
-def listing(session: Read, owner: Owner, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
+def listing(session: Read, owner: Owner, limit: Limit = 50, cursor: Cursor = None) -> ModelPage:
     """Your models, newest first."""
-    return uploads.listing(session, Model, owner, limit, cursor)
+    page = uploads.listing(session, Model, owner, limit, cursor)
+    return ModelPage(items=outs(session, ModelOut, page.items), next_cursor=page.next_cursor)
 
 
 @router.get("/{model_id}", response_model=ModelOut)
-def get(session: Read, owner: Owner, model_id: str) -> Model:
+def get(session: Read, owner: Owner, model_id: str) -> ModelOut:
     """One model."""
-    return uploads.get(session, Model, owner, model_id)
+    return outs(session, ModelOut, [uploads.get(session, Model, owner, model_id)])[0]
 
 
 @router.get("/{model_id}/analysis", response_model=Analysis, responses={409: PROBLEM, 422: PROBLEM})

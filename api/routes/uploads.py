@@ -1,6 +1,6 @@
 """What the routes of models and data sets have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.bodies import store_body
 from api.problems import PRINTABLE, PROBLEM, Problem
-from store import artifacts
+from store import artifacts, uploads
 from store.artifacts import Blob
 from store.database import writing
 from store.queue import sender
@@ -26,6 +26,7 @@ KNOWN = {
 }
 UploadName = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
 Row = TypeVar("Row", bound=Model | Dataset)
+Out = TypeVar("Out", bound="UploadOut")
 Add = Callable[[Session, Blob], tuple[Row, bool]]
 UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 507: PROBLEM}
 
@@ -42,11 +43,12 @@ class UploadOut(BaseModel):
     status: Literal["validating", "ready", "rejected"]
     problems: list[str] = Field(description="Why it was rejected.")
     created_at: Time
+    jobs: int = Field(default=0, description="How many jobs use it; it can be deleted when none does.")
 
 
 async def receive(
-    request: Request, response: Response, kind: Literal["model", "dataset"], most: int, add: Add[Row]
-) -> Row:
+    request: Request, response: Response, kind: Literal["model", "dataset"], most: int, out: type[Out], add: Add[Row]
+) -> Out:
     """Store the body, add its row, wake a worker; 201, or 200 where it was there already.
 
     Raises: Problem 413, 422 or 507.
@@ -56,18 +58,25 @@ async def receive(
             422, f"there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(sorted(KNOWN[kind]))}"
         )
     blob = await store_body(request, most)
-    row, is_new = await run_in_threadpool(_add, kind, add, blob)
+    row, is_new = await run_in_threadpool(_add, kind, out, add, blob)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/{kind}s/{row.id}"
     return row
 
 
-def _add(kind: str, add: Add[Row], blob: Blob) -> tuple[Row, bool]:
+def _add(kind: str, out: type[Out], add: Add[Row], blob: Blob) -> tuple[Out, bool]:
     with writing() as session:
         row, is_new = add(session, blob)
+        shown = outs(session, out, [row])[0]
     if is_new:
         sender.wake(kind, row.id)
-    return row, is_new
+    return shown, is_new
+
+
+def outs(session: Session, out: type[Out], rows: Sequence[Model | Dataset]) -> list[Out]:
+    """Rows as they are shown: with the number of jobs that use each."""
+    users = uploads.users(session, rows)
+    return [out.model_validate(row).model_copy(update={"jobs": users.get(row.id, 0)}) for row in rows]
 
 
 def content(row: Model | Dataset, suffix: str) -> FileResponse:

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 
+import httpx
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -53,6 +54,39 @@ def test_the_file_is_what_the_report_says(service: Service, done: dict) -> None:
     assert report["manifest"]["plan"]["budget"] == PLAN["budget"]
 
 
+def test_the_row_says_what_the_report_says(service: Service, done: dict) -> None:
+    report, result = service.http.get(f"/v1/jobs/{done['id']}/report").json(), done["result"]
+    assert (done["model_name"], done["dataset_name"]) == ("digits.onnx", "data")
+    assert (result["headline"], result["goal_met"]) == (report["headline"], True)
+    assert result["drop"] == report["accuracy"]["drop"] and result["speedup"] == report["latency"]["speedup"]
+    assert result["bytes_packed"] == report["compression"]["bytes"]["packed"] < result["bytes_pruned"]
+
+
+def test_jobs_are_found_by_what_they_are_called(service: Service, done: dict) -> None:
+    def found(**only: str) -> list[str]:
+        return [j["id"] for j in service.http.get("/v1/jobs", params={"limit": 200, **only}).json()["items"]]
+
+    for text in ("FIRST", "a-b", done["id"][8:], "igits.onn"):
+        assert done["id"] in found(q=text, dataset_id=done["dataset_id"]), text
+    assert found(q="%") == [] == found(q="no such thing")
+
+
+def test_a_plan_is_checked_without_a_job(service: Service, done: dict) -> None:
+    def check(plan: dict, **of: str) -> httpx.Response:
+        return service.http.post("/v1/plans/check", json={"plan": plan, **of})
+
+    of = {"model_id": done["model_id"], "dataset_id": done["dataset_id"]}
+    rules = [{"match": "conv1", "exclude": True}, {"match": "fc2", "sparsity": 0.5}]
+    body = check({"budget": {"pruning_rate": 8}, "layers": rules}, **of).json()
+    assert body["plan"]["admm"]["rounds"] > 0 and body["highest_rate"] > 50
+    keeps = {layer["name"]: (layer["keeps"], layer["excluded"]) for layer in body["layers"]}
+    assert keeps == {"conv1": (288, True), "conv2": (None, False), "fc1": (None, False), "fc2": (640, False)}
+    refused = check({"budget": {"pruning_rate": 1e5}}, **of)
+    assert refused.status_code == 422 and "ask for a pruning rate of at most" in refused.json()["detail"]
+    assert check({"budget": {}}).json()["errors"][0]["pointer"] == "/plan/budget"
+    assert check(PLAN).json()["layers"] == [] and check(PLAN, model_id="mdl_0").status_code == 404
+
+
 def test_the_report_is_a_page_for_those_who_ask(service: Service, done: dict) -> None:
     page = service.http.get(f"/v1/jobs/{done['id']}/report", headers={"Accept": "text/html"})
     assert page.headers["content-type"].startswith("text/html")
@@ -70,7 +104,9 @@ def test_events_are_numbered_without_gaps_and_metrics_follow(service: Service, d
     phases = [e["data"]["phase"] for e in events if e["kind"] == "phase"]
     assert phases == ["import", "baseline", "admm", "prune", "retrain", "remove", "pack", "verify", "measure", "report"]
     metrics = service.http.get(f"/v1/jobs/{done['id']}/metrics").json()
-    assert metrics["step"] == list(range(16)) and len({len(v) for v in metrics.values()}) == 1
+    assert metrics["step"] == list(range(16)) and len({len(v) for k, v in metrics.items() if k != "layers"}) == 1
+    report = service.http.get(f"/v1/jobs/{done['id']}/report").json()
+    assert metrics["layers"] == pytest.approx({x["name"]: x["sparsity"] for x in report["layers"]}, abs=0.05)
     assert metrics["primal"][0] is None and metrics["primal"][1] > metrics["primal"][10] > 0
 
 
@@ -170,3 +206,17 @@ def check_client(client: Secateur, tmp_path) -> None:
         client.prune(EXAMPLES / "digits.onnx", EXAMPLES / "digits.npz", rate=0.5)
     with pytest.raises(SecateurError, match="was rejected: not an ONNX"):
         client.upload_model(__file__)
+
+
+def test_a_job_that_has_ended_can_be_removed(service: Service, done: dict) -> None:
+    ids = {"model_id": done["model_id"], "dataset_id": done["dataset_id"]}
+    used = service.http.get(f"/v1/models/{done['model_id']}").json()["jobs"]
+    job = service.post_job({**PLAN, "admm": {"rounds": 200}}, **ids)
+    refused = service.http.delete(f"/v1/jobs/{job}")
+    assert refused.status_code == 409 and "cancel it first" in refused.json()["detail"]
+    service.http.post(f"/v1/jobs/{job}/cancel")
+    service.ended(job)
+    assert service.http.get(f"/v1/models/{done['model_id']}").json()["jobs"] == used + 1
+    assert service.http.delete(f"/v1/jobs/{job}").status_code == 204
+    assert service.http.get(f"/v1/jobs/{job}").status_code == 404
+    assert service.http.get(f"/v1/models/{done['model_id']}").json()["jobs"] == used

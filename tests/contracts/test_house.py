@@ -8,15 +8,18 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from api.routes.datasets import FORMATS
 from pruning.augment import AUGMENTATIONS
 from pruning.data import READERS
 from pruning.methods import METHODS
 from pruning.onnx.operators import page
 from pruning.onnx.ops import CONVERTERS, FAMILIES
+from pruning.phases import PHASES, Phase
 from pruning.plan import SETTINGS, Plan
 from pruning.sparsity import PATTERNS
 from store.settings import Settings
@@ -69,6 +72,14 @@ def test_the_plan_offers_what_the_tables_hold():
     assert set(offered.get("enum", [offered.get("const")])) == set(METHODS)
     assert set(SETTINGS) == set(METHODS)
     assert set(PATTERNS) == {p.model_fields["kind"].default for p in PATTERNS.values()}
+
+
+def test_every_format_has_its_words():
+    assert set(FORMATS) == set(READERS)
+
+
+def test_every_phase_has_its_words():
+    assert set(PHASES) == set(get_args(Phase))
 
 
 def test_the_plan_offers_every_augmentation():

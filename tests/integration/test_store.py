@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import select, text, update
 
-from store import artifacts, checkpoints, datasets, events, jobs, keys, migrate, models, uploads
+from store import artifacts, checkpoints, datasets, events, job_lists, jobs, keys, migrate, models, uploads
 from store.clock import now
 from store.database import reading, writing
 from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
@@ -113,7 +113,7 @@ def test_a_silent_worker_loses_its_job_and_is_fenced(job):
     for late in (
         lambda s: jobs.progress(s, job.id, first.attempt, {"progress": 1.0}),
         lambda s: jobs.save_checkpoint(s, job.id, first.attempt, "late"),
-        lambda s: jobs.succeed(s, job.id, first.attempt, {}, True),
+        lambda s: jobs.succeed(s, job.id, first.attempt, {}, {"goal_met": True}),
     ):
         with pytest.raises(Fenced), writing() as session:
             late(session)
@@ -137,7 +137,7 @@ def test_labels_are_told_apart_by_case(request_):
         jobs.create(session, OWNER, replace(request_, labels=["A-b", "c%"]))
     with reading() as session:
         for label, found in {"A-b": 1, "a-b": 0, "A-": 0, "c%": 1, "c_": 0}.items():
-            assert len(jobs.listing(session, OWNER, 9, None, jobs.Filter(label=label)).items) == found
+            assert len(job_lists.listing(session, OWNER, 9, None, job_lists.Filter(label=label)).items) == found
 
 
 def test_a_lease_that_is_held_on_is_not_taken_back(job):
@@ -176,7 +176,7 @@ def test_cancel_and_success_exclude_each_other(job, ends_first):
     mine = claimed(job)
     if ends_first:
         with writing() as session:
-            jobs.succeed(session, job.id, mine.attempt, {"a": artifacts.put(b"file")}, True)
+            jobs.succeed(session, job.id, mine.attempt, {"a": artifacts.put(b"file")}, {"goal_met": True})
         with pytest.raises(Conflict, match="is succeeded"), writing() as session:
             jobs.cancel(session, OWNER, job.id)
         return
@@ -184,7 +184,7 @@ def test_cancel_and_success_exclude_each_other(job, ends_first):
         assert jobs.cancel(session, OWNER, job.id).status == "cancelling"
         assert jobs.cancel(session, OWNER, job.id).status == "cancelling"
     with pytest.raises(Fenced), writing() as session:
-        jobs.succeed(session, job.id, mine.attempt, {"a": artifacts.put(b"file")}, True)
+        jobs.succeed(session, job.id, mine.attempt, {"a": artifacts.put(b"file")}, {"goal_met": True})
     with writing() as session:
         jobs.confirm_cancelled(session, job.id, mine.attempt)
     assert row(job).status == "cancelled"
@@ -215,13 +215,36 @@ def test_success_publishes_and_clears_up(job):
     with pytest.raises(FileNotFoundError):
         checkpoints.read(names[0])
     with writing() as session:
-        jobs.succeed(session, job.id, mine.attempt, {"pruned.onnx": kept}, False)
+        jobs.succeed(session, job.id, mine.attempt, {"pruned.onnx": kept}, {"goal_met": False})
     with pytest.raises(FileNotFoundError):
         checkpoints.read(names[1])
     assert artifacts.path(kept.sha256).read_bytes() == b"result"
     with reading() as session:
         assert [f.name for f in jobs.files(session, job.id)] == ["pruned.onnx"]
         assert session.scalars(select(Job.goal_met)).one() is False
+
+
+def test_a_job_leaves_with_all_that_it_has(job):
+    mine, kept = claimed(job), artifacts.put(b"result")
+    name = checkpoints.write(job.id, mine.attempt, 1, b"state")
+    with writing() as session:
+        events.put_metric(session, job.id, 0, "admm", 1, {})
+    with writing() as session, pytest.raises(Conflict, match="is running; cancel it first"):
+        jobs.remove(session, OWNER, job.id)
+    with writing() as session:
+        jobs.succeed(session, job.id, mine.attempt, {"pruned.onnx": kept}, {"goal_met": True})
+    age(artifacts.path(kept.sha256))
+    with writing() as session:
+        jobs.remove(session, OWNER, job.id)
+    with reading() as session:
+        assert (
+            jobs.files(session, job.id) == [] == events.after(session, job.id, 0, 9) == events.metrics(session, job.id)
+        )
+        with pytest.raises(NotFound):
+            jobs.get(session, OWNER, job.id)
+    assert not artifacts.path(kept.sha256).exists()
+    with pytest.raises(FileNotFoundError):
+        checkpoints.read(name)
 
 
 def test_what_waits_too_long_is_sent_again_once_a_while(job):
@@ -238,11 +261,11 @@ def test_the_queue_says_who_is_next(job, request_):
     with writing() as session:
         second, _ = jobs.create(session, OWNER, request_)
     with reading() as session:
-        assert [jobs.queue_position(session, j) for j in (job, second)] == [1, 2]
+        assert [s.queue_position for s in job_lists.shown(session, [job, second])] == [1, 2]
     claim(job)
     with reading() as session:
-        assert jobs.queue_position(session, jobs.get(session, OWNER, second.id)) == 1
-        assert jobs.queue_position(session, jobs.get(session, OWNER, job.id)) is None
+        assert job_lists.shown(session, [jobs.get(session, OWNER, second.id)])[0].queue_position == 1
+        assert job_lists.shown(session, [jobs.get(session, OWNER, job.id)])[0].queue_position is None
 
 
 def test_pages_follow_each_other(job, request_):
@@ -251,7 +274,7 @@ def test_pages_follow_each_other(job, request_):
     found, cursor = [], None
     with reading() as session:
         while True:
-            page = jobs.listing(session, OWNER, 2, cursor)
+            page = job_lists.listing(session, OWNER, 2, cursor)
             found += [j.id for j in page.items]
             if (cursor := page.next_cursor) is None:
                 break
@@ -267,7 +290,7 @@ def test_another_owner_sees_nothing(job):
         ):
             with pytest.raises(NotFound):
                 ask()
-        assert jobs.listing(session, "bert", 10, None).items == []
+        assert job_lists.listing(session, "bert", 10, None).items == []
 
 
 def test_an_upload_is_judged_once(request_):
