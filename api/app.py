@@ -23,6 +23,6 @@ def create() -> FastAPI:
     app.add_middleware(SmallBodies)
     for noun in (models, datasets, jobs, plans, events, artifacts, methods, health):
         app.include_router(noun.router)
-    app.include_router(pages.router)
+    pages.install(app)
     examples.install(app)
     return app

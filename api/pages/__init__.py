@@ -1,34 +1,72 @@
-"""The status page: templates and a little script of our own, nothing from other hosts."""
+"""The dashboard: templates and a little script of our own, nothing from other hosts."""
 
+import gzip
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader
-
-from api.problems import Problem
+from starlette.staticfiles import StaticFiles
 
 HERE = Path(__file__).parent
-STATIC = {"secateur.css": "text/css", "secateur.js": "text/javascript"}
+PLOTLY = f"/static/plotly-{version('plotly')}.js"
+YEAR = "public, max-age=31536000, immutable"  # its name changes with its version
+PAGES = {  # by path: template
+    "/": "jobs.html",
+    "/new": "new.html",
+    "/jobs/{id}": "job.html",
+    "/models": "models.html",
+    "/models/{id}": "model.html",
+    "/datasets": "datasets.html",
+    "/compare": "compare.html",
+}
 templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
+templates.globals["plotly"] = PLOTLY
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/")
-def jobs_page() -> HTMLResponse:
-    """All jobs, live."""
-    return HTMLResponse(templates.get_template("jobs.html").render())
+class Fresh(StaticFiles):
+    """Files that a browser asks for anew each time, and is told that they are the same."""
+
+    def file_response(self, *args, **kwargs) -> Response:  # type: ignore[no-untyped-def] # noqa: ANN002, ANN003
+        """As that of StaticFiles."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
-@router.get("/jobs/{job_id}")
-def job_page(job_id: str) -> HTMLResponse:
-    """One job, live."""
-    return HTMLResponse(templates.get_template("job.html").render(job_id=job_id))
+def install(app: FastAPI) -> None:
+    """Add the pages, their style and their scripts."""
+    for path, template in PAGES.items():
+        router.add_api_route(path, _page(template), response_class=HTMLResponse, methods=["GET"])
+    app.include_router(router)
+    app.mount("/static", Fresh(directory=HERE / "static"))
 
 
-@router.get("/static/{name}")
-def static(name: str) -> Response:
-    """Style and script."""
-    if name not in STATIC:
-        raise Problem(404, f"there is no {name}")
-    return FileResponse(HERE / "static" / name, media_type=STATIC[name], headers={"Cache-Control": "max-age=300"})
+@router.get(PLOTLY)
+def plotly(request: Request) -> Response:
+    """Plotly's own script, out of its Python package; only pages that draw ask for it."""
+    headers = {"Cache-Control": YEAR, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(_zipped(), headers={**headers, "Content-Encoding": "gzip"}, media_type="text/javascript")
+    return Response(_script().read_bytes(), headers=headers, media_type="text/javascript")
+
+
+def _page(template: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+    """An endpoint; what a page is about stands in its address, which its script reads."""
+    return lambda: HTMLResponse(templates.get_template(template).render())
+
+
+def _script() -> Path:
+    """Found without importing the package."""
+    spec = find_spec("plotly")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
+
+
+@cache
+def _zipped() -> bytes:
+    return gzip.compress(_script().read_bytes(), 6)

@@ -1,0 +1,3 @@
+import { list, problems } from "./uploads.js";
+
+list("models", problems, "model_id");
