@@ -226,6 +226,13 @@ class Service:
                 continue
         return found
 
+    def new_key(self, owner: str) -> str:
+        """Of a service that asks for keys."""
+        command = [sys.executable, "-m", "store.keys", "create", owner]
+        environment = os.environ | self.environment
+        made = subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, check=True)
+        return made.stdout.strip()
+
     def upload(self, noun: str, content: bytes, **parameters: object) -> str:
         """Upload and wait until it is ready; returns the id."""
         row = self.http.post(f"/v1/{noun}", content=content, params=parameters).json()  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ router = APIRouter(include_in_schema=False)
 class Fresh(StaticFiles):
     """Files that a browser asks for anew each time, and is told that they are the same."""
 
-    def file_response(self, *args, **kwargs) -> Response:  # type: ignore[no-untyped-def] # noqa: ANN002, ANN003
+    def file_response(self, *args, **kwargs) -> Response:  # type: ignore[no-untyped-def]
         """As that of StaticFiles."""
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
@@ -55,7 +55,7 @@ def plotly(request: Request) -> Response:
     return Response(_script().read_bytes(), headers=headers, media_type="text/javascript")
 
 
-def _page(template: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _page(template: str):  # type: ignore[no-untyped-def]
     """An endpoint; what a page is about stands in its address, which its script reads."""
     return lambda: HTMLResponse(templates.get_template(template).render())
 

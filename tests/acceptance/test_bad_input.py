@@ -1,17 +1,14 @@
 """Bad input over HTTP: a sentence, the right status, nothing left behind, no traceback."""
 
 import io
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from tests.conftest import EXAMPLES, HOUSE, Service, save_npz, tiny_model
+from tests.conftest import EXAMPLES, Service, save_npz, tiny_model
 
 PLAN = {"budget": {"pruning_rate": 4}}
 
@@ -222,14 +219,7 @@ def test_keys_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
         check_problem(
             locked.http.get("/v1/jobs", headers={"Authorization": "Bearer sct_wrong"}), 401, "send an API key"
         )
-        make = [sys.executable, "-m", "store.keys", "create"]
-        environment = os.environ | locked.environment
-        keys = [
-            subprocess.run(
-                [*make, who], cwd=HOUSE, env=environment, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for who in ("anna", "bert")
-        ]
+        keys = [locked.new_key(who) for who in ("anna", "bert")]
         anna, bert = ({"Authorization": f"Bearer {key}"} for key in keys)
         model = locked.http.post("/v1/models", content=tiny_model().SerializeToString(), headers=anna).json()["id"]
         assert locked.http.get(f"/v1/models/{model}", headers=anna).status_code == 200

@@ -1,0 +1,94 @@
+"""A real Chromium, Debian's, with flags for a machine without network."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.conftest import EXAMPLES, Service
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SHORT = {"admm": {"rounds": 2, "epochs_per_round": 0.5}, "retrain": {"epochs": 2}}
+VIEWS: dict[str, tuple[int, str]] = {"light": (1100, "light"), "dark": (1100, "dark"), "narrow": (380, "dark")}
+Opened = Callable[[Service], Page]
+expect.set_options(timeout=30_000)  # other tests run beside
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine; CHROMIUM can name one")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Opened]:
+    """Pages that fail the test on script errors and on requests to other hosts."""
+    pages: list[Page] = []
+    wrong: list[str] = []
+
+    def opened(service: Service) -> Page:
+        page = browser.new_page(base_url=service.url, viewport={"width": 1100, "height": 900})
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and "status of" not in m.text else None)
+        own = (service.url, "data:", "blob:")
+        page.on("request", lambda request: None if request.url.startswith(own) else wrong.append(request.url))
+        pages.append(page)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def page(open_page: Opened, service: Service) -> Page:
+    return open_page(service)
+
+
+@pytest.fixture(scope="module")
+def ids(service: Service) -> dict[str, str]:
+    """The digits, uploaded."""
+    model = service.upload("models", (EXAMPLES / "digits.onnx").read_bytes(), name="digits.onnx")
+    data = service.upload("datasets", (EXAMPLES / "digits.npz").read_bytes(), name="digits.npz")
+    return {"model_id": model, "dataset_id": data}
+
+
+def shot(page: Page, name: str) -> None:
+    """Kept where SCREENSHOTS names a folder, to be looked at."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def look(page: Page, name: str) -> None:
+    """In every view: nothing sticks out, and axe finds no serious fault; a picture of each."""
+    for view, (width, scheme) in VIEWS.items():
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.wait_for_timeout(300)
+        shot(page, f"{name}-{view}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, view)
+        found = Axe().run(page).response["violations"]
+        serious = [
+            (v["id"], [n["html"][:200] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], (name, view)
+    page.set_viewport_size({"width": 1100, "height": 900})
+    page.emulate_media(color_scheme="light")

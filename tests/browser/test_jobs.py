@@ -1,0 +1,185 @@
+"""What somebody sees who watches jobs: the list, one live, its end, and several beside each other."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.test_faults import LONG
+from tests.browser.conftest import SHORT, Opened, look
+from tests.conftest import HOUSE, Service, tiny_model
+
+POINTS = "document.querySelector('.plot').data?.[0].x.length || 0"
+MOST_BYTES = 200_000
+
+
+@pytest.fixture(scope="module")
+def done(service: Service, ids: dict[str, str]) -> list[str]:
+    """Three jobs of one model, ended."""
+    plans = [
+        {"budget": {"pruning_rate": 20}, **SHORT},
+        {"budget": {"multiply_adds_share": 0.5}, "pattern": {"kind": "filter"}, **SHORT},
+        {"budget": {"pruning_rate": 60}, **SHORT},
+    ]
+    names = ["kept a twentieth", "half the filters", "kept a sixtieth"]
+    jobs = [service.post_job(p, name=n, labels=["beside"], **ids) for p, n in zip(plans, names, strict=True)]
+    assert [service.ended(job)["status"] for job in jobs] == ["succeeded"] * 3
+    return jobs
+
+
+def test_a_job_is_watched_and_cancelled(page: Page, service: Service, ids: dict[str, str]) -> None:
+    job = service.post_job(LONG, name="watched", **ids)
+    page.goto("/?q=watched")
+    page.get_by_role("link", name="watched").click()
+    expect(page.locator("#state")).to_contain_text(re.compile("admm, round [2-9]"))
+    expect(page.locator("#expect")).to_contain_text("the accuracy of the weights as they are may dip")
+    expect(page.locator("#phases [aria-current=step]")).to_have_text("admm")
+    page.wait_for_function(f"{POINTS} > 2")
+    before = page.evaluate(POINTS)
+    zeros = page.locator("#layers tbody tr", has_text="fc1").locator("td").nth(2)
+    began = float(zeros.inner_text().removesuffix(" %"))
+    page.wait_for_function(f"{POINTS} > {before + 4}")
+    assert float(zeros.inner_text().removesuffix(" %")) > began
+    look(page, "running")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#about")).to_contain_text("cancelled")
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    service.ended(job)
+    expect(page.get_by_role("button", name="Delete")).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/")
+    assert service.http.get(f"/v1/jobs/{job}").status_code == 404
+
+
+def test_a_finished_job_shows_its_result(page: Page, done: list[str]) -> None:
+    page.goto(f"/jobs/{done[0]}")
+    expect(page.locator("#headline")).to_contain_text("76,320 weights became 3,816")
+    expect(page.locator("#numbers")).to_contain_text("packed.onnx")
+    page.wait_for_function(f"{POINTS} == 5")
+    page.get_by_text("The same as a table").click()
+    assert page.locator("#rounds tr").count() == 5
+    look(page, "job")
+
+
+def test_a_failed_job_explains_itself(page: Page, service: Service, ids: dict[str, str]) -> None:
+    job = service.post_job({"budget": {"pruning_rate": 5}, "train": {"device": "cuda"}}, **ids)
+    if service.ended(job)["status"] == "succeeded":
+        pytest.skip("this machine has CUDA: the job that was to fail did not")
+    page.goto(f"/jobs/{job}")
+    expect(page.get_by_role("alert").filter(has_text="no CUDA device; use auto or cpu")).to_be_visible()
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    look(page, "failed")
+    page.get_by_role("link", name="Again, with changes").click()
+    page.wait_for_url(f"**/new?from={job}")
+
+
+def test_a_job_that_is_not_there(page: Page) -> None:
+    page.goto("/jobs/job_nowhere")
+    expect(page.locator("#problem")).to_have_text("there is no job job_nowhere")
+
+
+def test_the_list_is_searched_and_paged(page: Page, service: Service, done: list[str], ids: dict[str, str]) -> None:
+    page.goto("/")
+    page.get_by_label("Search").fill("TWENTIETH")
+    expect(page.locator("#jobs tr")).to_have_count(1)
+    expect(page.locator("#jobs tr")).to_contain_text("20x")
+    expect(page.locator("#jobs tr")).to_contain_text(re.compile(r"−?\d\.\d\d pt"))
+    assert page.url.endswith("?q=TWENTIETH")
+    page.get_by_label("Search").fill("no such job")
+    expect(page.locator("#empty")).to_contain_text("Nothing matches.")
+    page.goto("/?label=beside")
+    expect(page.locator("#jobs tr")).to_have_count(3)
+    page.get_by_label("Status").select_option("failed")
+    expect(page.locator("#jobs tr")).to_have_count(0)
+    for _ in range(60):
+        job = service.post_job({"budget": {"pruning_rate": 2}}, labels=["many"], **ids)
+        service.http.post(f"/v1/jobs/{job}/cancel")
+    page.goto("/?label=many")
+    expect(page.locator("#jobs tr")).to_have_count(50)
+    page.get_by_role("button", name="Older").click()
+    expect(page.locator("#jobs tr")).to_have_count(10)
+    page.get_by_role("button", name="Newer").click()
+    expect(page.locator("#jobs tr")).to_have_count(50)
+    page.goto("/?label=beside")
+    expect(page.locator("#jobs tr")).to_have_count(3)
+    look(page, "jobs")
+
+
+def test_jobs_beside_each_other(page: Page, done: list[str], ids: dict[str, str]) -> None:
+    page.goto(f"/compare?model={ids['model_id']}&jobs={done[0]}")
+    row = page.locator("#jobs tr", has_text="half the filters")
+    expect(row).to_contain_text("speed")
+    expect(page.locator("#jobs tr", has_text="kept a sixtieth")).to_contain_text("size")
+    page.wait_for_function("document.querySelectorAll('.plot .scatterlayer').length == 2")
+    assert page.evaluate("document.querySelector('.plot').data[2].x[0]") > 300_000  # the dense file
+    for box in page.locator("#jobs input:checked").all():
+        box.uncheck()
+    expect(page.locator("#layers")).to_contain_text("Choose jobs")
+    row.get_by_role("checkbox").check()
+    page.locator("#jobs tr", has_text="kept a sixtieth").get_by_role("checkbox").check()
+    expect(page.locator("#layers thead th")).to_have_count(4)
+    expect(page.locator("#layers tbody tr", has_text="fc1")).to_contain_text("65,536")
+    look(page, "compare")
+
+
+def test_models_and_data_sets_say_what_uses_them(page: Page, service: Service, done: list[str], ids: dict) -> None:
+    page.goto("/models")
+    used = page.locator("#rows tr", has_text=ids["model_id"])
+    assert used.get_by_role("button").is_disabled() and int(used.get_by_role("link", name="job").inner_text()[:-5]) >= 3
+    look(page, "models")
+    used.get_by_role("link", name="digits.onnx").click()
+    expect(page.get_by_role("row", name="conv2")).to_contain_text("589,824")
+    look(page, "model")
+    free = service.upload("models", tiny_model(classes=7).SerializeToString(), name="free.onnx")
+    page.goto("/models")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete free.onnx").click()
+    expect(page.locator("#rows")).not_to_contain_text("free.onnx")
+    assert service.http.get(f"/v1/models/{free}").status_code == 404
+    page.goto("/datasets")
+    expect(page.locator("#rows tr", has_text=ids["dataset_id"])).to_contain_text("360 test")
+    look(page, "datasets")
+
+
+def test_pages_that_draw_nothing_load_nothing_to_draw(page: Page, service: Service, done: list[str]) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for path in ("/", "/new", "/models", "/datasets"):
+        page.goto(path)
+        page.wait_for_load_state("networkidle") if path == "/new" else page.wait_for_timeout(500)
+    assert not any("plotly" in url for url in asked)
+    with page.expect_response("**/static/plotly-*.js") as answer:
+        page.goto(f"/jobs/{done[0]}")
+    sent = answer.value.headers
+    assert sent["content-encoding"] == "gzip" and int(sent["content-length"]) < 1_700_000
+    assert "immutable" in sent["cache-control"]
+    own = sum(file.stat().st_size for file in (HOUSE / "api/pages/static").iterdir())
+    assert own < MOST_BYTES
+
+
+def test_a_key_is_asked_for_and_carried(open_page: Opened, tmp_path: Path) -> None:
+    locked = Service(tmp_path / "data", auth="true").start()
+    try:
+        page = open_page(locked)
+        page.goto("/models")
+        page.get_by_label("This service asks for an API key").wait_for()
+        look(page, "key")
+        page.get_by_label("This service asks for an API key").fill(locked.new_key("anna"))
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#empty")).to_contain_text("No models yet.")
+        page.goto("/new")
+        file = tmp_path / "tiny.onnx"
+        file.write_bytes(tiny_model().SerializeToString())
+        page.locator("#models-file").set_input_files(file)
+        expect(page.locator("#model")).to_contain_text("ready")
+        page.goto("/models")
+        with page.expect_download() as saved:
+            page.get_by_role("link", name="Download").click()
+        assert saved.value.path().read_bytes() == file.read_bytes()
+    finally:
+        assert locked.stop() == 0
