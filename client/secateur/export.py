@@ -42,9 +42,9 @@ def to_onnx(module: Any, example: Any) -> Source:
         path = Path(folder) / "model.onnx"
         try:
             _export(module, inputs, path, is_dynamic=True)
-        except Exception as error:  # noqa: BLE001: torch raises errors of many kinds, and the next try is the answer
+        except Exception as error:  # noqa: BLE001  # torch raises many kinds; the next try is the answer
             warnings.warn(
-                f"the batch of {type(module).__name__} is fixed at {len(inputs[0])}, as a batch of any length cannot be "
+                f"the batch of {type(module).__name__} is fixed at {len(inputs[0])}, a batch of any length cannot be "
                 f"exported: {_first_line(error)}",
                 stacklevel=2,
             )

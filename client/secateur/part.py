@@ -11,7 +11,7 @@ from secateur.sources import OnBytes
 
 
 class Part:
-    """The bytes so far in NAME.part, and their hash; it becomes NAME when it is whole and has the sha256 of its ETag."""
+    """The bytes so far in NAME.part, and their hash; it becomes NAME when whole and of the ETag's sha256."""
 
     def __init__(self, target: Path, on_bytes: OnBytes | None = None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

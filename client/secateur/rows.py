@@ -41,11 +41,11 @@ class ModelRow(UploadRow):
 
 
 class DatasetRow(UploadRow):
-    """An uploaded data set; summary is there when it is ready."""
+    """An uploaded data set; summary (splits, counts, shapes, classes) is None until it is ready."""
 
     format: str
     preprocess: dict[str, Any]
-    summary: dict[str, Any] | None
+    summary: Any
 
 
 class Result(TypedDict):

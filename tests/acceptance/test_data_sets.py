@@ -36,7 +36,7 @@ def test_a_job_on_folders_of_images(service: Service, model: str, tmp_path) -> N
             "inputs": {},
         }
         job = client.submit(model, data["id"], PLAN).wait()
-        pruned = job.download("pruned.onnx", tmp_path).read_bytes()
+        pruned = job.download(tmp_path, "pruned.onnx")[0].read_bytes()
         report, job_warnings = job.report(), job.warnings()
     x = arrays["x_test"][:, None].astype(np.float32) * np.float32(1 / 255)
     output = np.asarray(ort.InferenceSession(pruned, providers=["CPUExecutionProvider"]).run(None, {"image": x})[0])

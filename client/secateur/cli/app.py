@@ -1,0 +1,101 @@
+"""The program: commands, and what becomes of errors."""
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import click
+import typer
+
+from secateur import BadPlan, SecateurError, Unreachable
+from secateur.cli import exits, jobs, output, plans, uploads
+from secateur.cli.prune import prune
+from secateur.cli.watching import Interrupted
+
+app = typer.Typer(
+    name="secateur",
+    help="Prune neural networks: an ONNX model in, a smaller one out, measured honestly.",
+    epilog=exits.EXPLAINED,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command(epilog=exits.EXPLAINED)(prune)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(uploads.models, name="models")
+app.add_typer(uploads.datasets, name="datasets")
+app.add_typer(plans.app, name="plan")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        try:
+            print(f"secateur {version('secateur')}")
+        except PackageNotFoundError:  # run from a folder that was never installed
+            print("secateur (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+options.__doc__ = None  # else it would be the program's help
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code; every error is a sentence on standard error."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code: Any = typer.main.get_command(app).main(given, prog_name="secateur", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else exits.DONE
+    except (click.ClickException, BadPlan) as error:
+        return _misused(error)
+    except SecateurError as error:
+        return _refused(error, "--json" in given)
+    except Interrupted as error:
+        output.note(f"\n{error}")
+        return exits.INTERRUPTED
+    except (KeyboardInterrupt, click.Abort):
+        output.note("\nstopped")
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        return exits.DONE
+    except OSError as error:
+        _complain(str(error) if error.errno is None else f"{error.filename or ''}: {error.strerror}".removeprefix(": "))
+        return exits.USAGE
+    except Exception as error:  # noqa: BLE001  # no traceback reaches a user
+        _complain(f"a fault in secateur itself, please report it: {type(error).__name__}: {error}")
+        return exits.REFUSED
+
+
+def _misused(error: Exception) -> int:
+    if type(error).__name__ != "NoArgsIsHelpError":
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        context = getattr(error, "ctx", None)
+        _complain(text.removeprefix("Invalid value: "))
+        output.note(f"`{context.command_path if context else 'secateur'} --help` says more")
+    return exits.USAGE
+
+
+def _refused(error: SecateurError, is_json: bool) -> int:
+    _complain(str(error))
+    for fault in error.errors:
+        output.note(f"  {fault.get('pointer', '')}: {fault.get('detail', '')}")
+    if is_json and not hasattr(error, "state"):  # of a job that ended, the state is the document
+        output.document({"error": {"message": str(error), "status": error.status, "errors": error.errors}})
+    elif is_json:
+        output.line(getattr(error, "state", None))
+    return exits.AWAY if isinstance(error, Unreachable) else exits.REFUSED
+
+
+def _complain(text: str) -> None:
+    output.note(f"error: {text}")
