@@ -42,7 +42,8 @@ def ids(noun: str, with_files: bool = False) -> Callable[[typer.Context, str], l
     """Completes ids of models, datasets or jobs; a service that is away has none."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
-        files = [p + "/" * Path(p).is_dir() for p in glob.glob(f"{glob.escape(incomplete)}*")] if with_files else []
+        typed = glob.glob(f"{glob.escape(incomplete)}*")  # noqa: PTH207  # names as they are typed, ./ and all
+        files = [name + "/" * Path(name).is_dir() for name in typed] if with_files else []
         return files + [id for id in _known(noun, ctx.params) if id.startswith(incomplete)]
 
     return complete

@@ -53,7 +53,8 @@ def table(
 
 def blocks(rows: Iterable[Sequence[Any]]) -> None:
     """Name and value, one a line."""
-    width = max(len(str(name)) for name, _ in (rows := list(rows)))
+    rows = list(rows)
+    width = max(len(str(name)) for name, _ in rows)
     for name, value in rows:
         if value not in (None, "", [], {}):
             say(f"{name:<{width}}  {value}")

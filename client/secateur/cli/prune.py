@@ -103,7 +103,7 @@ def upload_model(client: Secateur, model: str) -> str:
 
 
 def upload_data(client: Secateur, data: str, reading: dict[str, Any]) -> str:
-    """Upload a file with a bar, or wait for an id; returns the id. Raises: typer.BadParameter: which format is it?"""
+    """Upload a file with a bar, or wait for an id; returns the id. Raises: typer.BadParameter."""
     if is_id(data, "dat") and reading:
         flags = ", ".join(f"--{name}" for name in reading)
         raise typer.BadParameter(f"{data} is there already: {flags} can be set only while uploading")

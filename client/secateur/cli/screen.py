@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -67,14 +68,14 @@ class Watch:
 
     def _picture(self, job: Job) -> Group:
         state = job.state
-        bar = Progress(BarColumn(bar_width=None), expand=True, console=self._where)
-        bar.add_task("", total=1, completed=state["progress"])
+        bar = ProgressBar(total=1, completed=state["progress"])
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column(no_wrap=True)
         line.add_column(ratio=1)
         line.add_column(no_wrap=True, justify="right")
         round = f" {state['round']}" if state["round"] and state["phase"] else ""
-        left = f" {_time(state['eta_seconds'])}" if state["eta_seconds"] is not None else ""
+        seconds = state["eta_seconds"]
+        left = f" {_time(seconds)}" if seconds is not None and not job.has_ended else ""
         line.add_row(Text(f"{_step(job)}{round}", "bold"), bar, Text(f"{state['progress']:4.0%}{left}"))
         numbers = job.now.in_words() if job.now else ""
         texts = [Text(numbers)] if numbers else []
