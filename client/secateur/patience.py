@@ -37,7 +37,8 @@ class Tries:
         """
         now = clock.now()
         if not self.failures:
-            self._end = now + self.seconds
+            # whoever refuses is there: it is worth waiting for, also where this is its first answer
+            self._end = now + (self.seconds if failure.status is None else self.patience.seconds)
         longest = min(self.patience.most, self.patience.first * 2**self.failures)
         self.failures += 1
         seconds = longest * random.uniform(0.5, 1)

@@ -5,7 +5,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
-import click
 import typer
 
 from secateur import BadPlan, SecateurError, Unreachable
@@ -13,6 +12,8 @@ from secateur.cli import exits, jobs, output, plans, uploads
 from secateur.cli.prune import prune
 from secateur.cli.watching import Interrupted
 
+# typer has brought its own click since 0.2x: its errors are found through the one that it exports
+Misuse: type[Any] = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="secateur",
     help="Prune neural networks: an ONNX model in, a smaller one out, measured honestly.",
@@ -56,14 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
         code: Any = typer.main.get_command(app).main(given, prog_name="secateur", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else exits.DONE
-    except (click.ClickException, BadPlan) as error:
+    except (Misuse, BadPlan) as error:
         return _misused(error)
     except SecateurError as error:
         return _refused(error, "--json" in given)
     except Interrupted as error:
         output.note(f"\n{error}")
         return exits.INTERRUPTED
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         output.note("\nstopped")
         return exits.INTERRUPTED
     except BrokenPipeError:
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _misused(error: Exception) -> int:
     if type(error).__name__ != "NoArgsIsHelpError":
-        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        text = error.format_message() if isinstance(error, Misuse) else str(error)
         context = getattr(error, "ctx", None)
         _complain(text.removeprefix("Invalid value: "))
         output.note(f"`{context.command_path if context else 'secateur'} --help` says more")
@@ -89,7 +90,8 @@ def _misused(error: Exception) -> int:
 def _refused(error: SecateurError, is_json: bool) -> int:
     _complain(str(error))
     for fault in error.errors:
-        output.note(f"  {fault.get('pointer', '')}: {fault.get('detail', '')}")
+        detail = fault.get("detail", "")
+        output.note(f"  at {fault.get('pointer', '')}" + (f": {detail}" if detail != str(error) else ""))
     if is_json and not hasattr(error, "state"):  # of a job that ended, the state is the document
         output.document({"error": {"message": str(error), "status": error.status, "errors": error.errors}})
     elif is_json:

@@ -70,9 +70,11 @@ def prune(  # an option is an argument here: typer makes the one from the other
     asked = {k: v for k, v in options.items() if v is not None}
     for path, prefix in ((model, "mdl"), (data, "dat")):
         require(path, prefix)
+    asked = asked if is_id(data, "dat") else {**reading, **asked}
+    check_reading(data, asked)
     with connected(url, key) as client:
         model_id = upload_model(client, model)
-        dataset_id = upload_data(client, data, asked if is_id(data, "dat") else {**reading, **asked})
+        dataset_id = upload_data(client, data, asked)
         job = client.submit(model_id, dataset_id, whole, name, label or [])
         if not wait:
             output.document(job.state) if json else output.say(job.id)
@@ -104,11 +106,16 @@ def upload_model(client: Secateur, model: str) -> str:
 
 def upload_data(client: Secateur, data: str, reading: dict[str, Any]) -> str:
     """Upload a file with a bar, or wait for an id; returns the id. Raises: typer.BadParameter."""
+    check_reading(data, reading)
+    name = Path(data).name
+    with transfer(f"uploading {name}", f"examining {name}") as on_bytes:
+        return client.upload_dataset(data, on_bytes=on_bytes, **reading)["id"]
+
+
+def check_reading(data: str, reading: dict[str, Any]) -> None:
+    """Raises: typer.BadParameter: an id cannot be read another way; a file's format is anyone's guess."""
     if is_id(data, "dat") and reading:
         flags = ", ".join(f"--{name}" for name in reading)
         raise typer.BadParameter(f"{data} is there already: {flags} can be set only while uploading")
     if not is_id(data, "dat") and "format" not in reading and guess(Path(data)) is None:
         raise typer.BadParameter(f"what is in {data}? Say --format npz, imagefolder, parquet or idx")
-    name = Path(data).name
-    with transfer(f"uploading {name}", f"examining {name}") as on_bytes:
-        return client.upload_dataset(data, on_bytes=on_bytes, **reading)["id"]
