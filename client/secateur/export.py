@@ -60,17 +60,19 @@ def _export(module: Any, inputs: tuple[Any, ...], path: Path, *, is_dynamic: boo
         shapes = tuple({0: batch} for _ in inputs) if is_dynamic else None
         doubled = tuple(torch.cat([x, x]) if is_dynamic and len(x) == 1 else x for x in inputs)  # 1 would be fixed
         options |= {"dynamo": True, "dynamic_shapes": shapes, "verbose": False}
-        _quietly(torch, module, doubled, path, options)
+        made = _quietly(torch, module, doubled, path, options)
+        if is_dynamic and any(isinstance(port.shape[0], int) for port in made.model.graph.inputs):
+            raise ValueError("it holds for one batch size only")  # dynamo fixes it in silence
         return
     axes = {name: {0: "batch"} for name in options["input_names"]} | {"output": {0: "batch"}}
     options |= {"dynamo": False, "output_names": ["output"], "dynamic_axes": axes if is_dynamic else None}
     _quietly(torch, module, inputs, path, options)
 
 
-def _quietly(torch: Any, module: Any, inputs: tuple[Any, ...], path: Path, options: dict[str, Any]) -> None:
+def _quietly(torch: Any, module: Any, inputs: tuple[Any, ...], path: Path, options: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own deprecations, which its user cannot mend
-        torch.onnx.export(module, inputs, str(path), **options)
+        return torch.onnx.export(module, inputs, str(path), **options)
 
 
 @contextmanager

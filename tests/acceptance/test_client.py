@@ -72,7 +72,7 @@ def test_json_is_one_document_and_a_report_is_the_next_plan(service: Service, fi
 
 def test_a_goal_that_is_not_met_is_exit_3(service: Service, files, tmp_path: Path) -> None:
     given = plan(tmp_path, budget={"bytes": 800}, **SHORT)
-    code, out, err = run(service, "prune", *files, "--plan", given, "-o", tmp_path / "out")
+    code, _, err = run(service, "prune", *files, "--plan", given, "-o", tmp_path / "out")
     assert code == 3, err
     assert (tmp_path / "out/pruned.onnx").exists()
 
@@ -80,6 +80,7 @@ def test_a_goal_that_is_not_met_is_exit_3(service: Service, files, tmp_path: Pat
 def test_ctrl_c_leaves_the_job_and_cancel_ends_it(service: Service, files, tmp_path: Path) -> None:
     process = command(service, "prune", *files, "--plan", plan(tmp_path, **LONG))
     assert process.stderr is not None
+    line = ""
     for line in process.stderr:
         if "job_" in line and " is at " not in line:
             break

@@ -13,7 +13,7 @@ from secateur.cli.prune import prune
 from secateur.cli.watching import Interrupted
 
 # typer has brought its own click since 0.2x: its errors are found through the one that it exports
-Misuse: type[Any] = typer.BadParameter.__mro__[2]
+Misuse: Any = typer.BadParameter.__mro__[2]
 app = typer.Typer(
     name="secateur",
     help="Prune neural networks: an ONNX model in, a smaller one out, measured honestly.",
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         return exits.REFUSED
 
 
-def _misused(error: Exception) -> int:
+def _misused(error: Any) -> int:
     if type(error).__name__ != "NoArgsIsHelpError":
         text = error.format_message() if isinstance(error, Misuse) else str(error)
         context = getattr(error, "ctx", None)

@@ -32,7 +32,9 @@ def listing(
     if json:
         output.document([job.state for job in found])
     else:
-        output.table(("id", "status", "done", "rate", "accuracy", "name"), map(_row, found), right=(2, 3))
+        output.table(
+            ("id", "status", "done", "rate", "accuracy", "name"), map(_row, found), right=(2, 3), spare=(4, 3, 2)
+        )
     return exits.DONE
 
 

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 UNBOUNDED = 500  # columns, where nobody looks: a pipe gets whole lines
+GAP = 2  # columns
+LAST = 14  # columns that the last one is worth
 
 
 def console(is_error: bool = False) -> Console:
@@ -39,16 +41,30 @@ def note(text: str) -> None:
     console(is_error=True).print(text, soft_wrap=True)
 
 
+def sentence(text: str) -> None:
+    """A result for people that is broken between words."""
+    console().print(text)
+
+
 def table(
-    headers: Sequence[str], rows: Iterable[Sequence[Any]], whole: Sequence[int] = (0,), right: Sequence[int] = ()
+    headers: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = (), spare: Sequence[int] = ()
 ) -> None:
-    """Columns; those in `whole` are never broken, those in `right` are numbers."""
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for i, header in enumerate(headers):
-        shown.add_column(header, no_wrap=i in whole, justify="right" if i in right else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text("" if value is None else str(value)) for value in row))
-    console().print(shown)
+    """Columns; those in `right` are numbers, those in `spare` go, in this order, where the terminal is too narrow."""
+    cells = [["" if value is None else str(value) for value in row] for row in rows]
+    where = console()
+    widths = [max(map(len, column)) + GAP for column in zip(headers, *cells, strict=True)]
+    columns = list(range(len(headers)))
+    for i in spare:
+        if sum(widths[j] for j in columns[:-1]) + min(widths[-1], LAST) > where.width:
+            columns.remove(i)
+    shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for i in columns:
+        is_last = i == columns[-1]
+        justify = "right" if i in right else "left"
+        shown.add_column(headers[i], no_wrap=not is_last, justify=justify, overflow="fold" if is_last else "ellipsis")
+    for row in cells:
+        shown.add_row(*(Text(row[i]) for i in columns))
+    where.print(shown)
 
 
 def blocks(rows: Iterable[Sequence[Any]]) -> None:

@@ -49,7 +49,7 @@ def check(
         for x in checked.get("layers") or []
     ]
     if rows:
-        output.table(("layer", "kind", "weights", "keeps", "pattern"), rows, whole=(), right=(2, 3))
+        output.table(("layer", "kind", "weights", "keeps", "pattern"), rows, right=(2, 3), spare=(1,))
     for text in checked["notes"]:
         output.say(text)
     output.note(f"{plan} is a plan that works")

@@ -33,7 +33,7 @@ def transfer(label: str, afterwards: str = "") -> Iterator[OnBytes | None]:
         def on_bytes(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
             if done >= total and afterwards:
-                bar.update(task, description=_cut(afterwards, where.width // 2), total=None)
+                bar.update(task, description=_cut(afterwards, where.width // 2))
 
         yield on_bytes
 
@@ -73,7 +73,8 @@ class Watch:
         line.add_column(no_wrap=True)
         line.add_column(ratio=1)
         line.add_column(no_wrap=True, justify="right")
-        round = f" {state['round']}" if state["round"] and state["phase"] else ""
+        is_training = job.now is not None and job.now.phase == state["phase"] and not job.has_ended
+        round = f" {state['round']}" if is_training else ""
         seconds = state["eta_seconds"]
         left = f" {_time(seconds)}" if seconds is not None and not job.has_ended else ""
         line.add_row(Text(f"{_step(job)}{round}", "bold"), bar, Text(f"{state['progress']:4.0%}{left}"))

@@ -127,7 +127,7 @@ def _listing(rows: Any, json: bool) -> int:
         output.document(rows)
         return exits.DONE
     lines = [(r["id"], r["status"], output.numbers(r["bytes"]), output.numbers(r.get("jobs")), r["name"]) for r in rows]
-    output.table(("id", "status", "bytes", "jobs", "name"), lines, right=(2, 3))
+    output.table(("id", "status", "bytes", "jobs", "name"), lines, right=(2, 3), spare=(3, 2))
     return exits.DONE
 
 
@@ -162,7 +162,7 @@ def _show_analysis(analysis: dict[str, Any]) -> None:
         for x in analysis["layers"]
     ]
     headers = ("layer", "kind", "shape", "weights", "multiply-adds", "patterns")
-    output.table(headers, rows, whole=(), right=(3, 4))
+    output.table(headers, rows, right=(3, 4), spare=(2, 1, 4))
     for text in analysis["warnings"]:
         output.note(f"warning: {text}")
 

@@ -59,9 +59,9 @@ def download(job: Job, folder: Path, names: tuple[str, ...] = ()) -> list[Path]:
 
 def show_report(report: Report) -> None:
     """Headline and table."""
-    output.say(report.headline)
+    output.sentence(report.headline)
     output.say("")
-    output.table(("", "before", "after", ""), report.table(), whole=(0, 1, 2, 3), right=(1, 2, 3))
+    output.table(("", "before", "after", ""), report.table(), right=(1, 2, 3))
     for text in report.get("notes", ()):
         output.note(f"note: {text}")
 
