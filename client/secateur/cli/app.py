@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from secateur import BadPlan, SecateurError, Unreachable
+from secateur import BadPlan, JobEnded, SecateurError, Unreachable
 from secateur.cli import exits, jobs, output, plans, uploads
 from secateur.cli.prune import prune
 from secateur.cli.watching import Interrupted
@@ -92,10 +92,9 @@ def _refused(error: SecateurError, is_json: bool) -> int:
     for fault in error.errors:
         detail = fault.get("detail", "")
         output.note(f"  at {fault.get('pointer', '')}" + (f": {detail}" if detail != str(error) else ""))
-    if is_json and not hasattr(error, "state"):  # of a job that ended, the state is the document
-        output.document({"error": {"message": str(error), "status": error.status, "errors": error.errors}})
-    elif is_json:
-        output.line(getattr(error, "state", None))
+    if is_json:
+        document: dict[str, Any] = {"message": str(error), "status": error.status, "errors": error.errors}
+        output.document({"error": document} | ({"job": error.state} if isinstance(error, JobEnded) else {}))
     return exits.AWAY if isinstance(error, Unreachable) else exits.REFUSED
 
 

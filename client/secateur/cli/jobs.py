@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from secateur import Job
+from secateur import Job, JobEnded
 from secateur.cli import exits, output, watching
 from secateur.cli.options import JobId, JobIds, Json, Key, Out, Url, Yes, connected, ids
 from secateur.cli.removing import remove
@@ -32,9 +32,8 @@ def listing(
     if json:
         output.document([job.state for job in found])
     else:
-        output.table(
-            ("id", "status", "done", "rate", "accuracy", "name"), map(_row, found), right=(2, 3), spare=(4, 3, 2)
-        )
+        headers = ("id", "status", "done", "rate", "accuracy", "name")
+        output.table(headers, map(_row, found), right=(2, 3, 4), spare=(4, 3, 2))
     return exits.DONE
 
 
@@ -64,7 +63,13 @@ def watch(
     """Follow a job to its end."""
     with connected(url, key) as client:
         job = client.job(id)
-        watching.follow(client, job, is_json_lines=json)
+        try:
+            watching.follow(client, job, is_json_lines=json)
+        except JobEnded as error:
+            if not json:
+                raise
+            output.note(f"error: {error}")  # its last line is there already
+            return exits.REFUSED
         if not json:
             watching.show_report(job.report())
         return watching.code_of(job)

@@ -69,6 +69,24 @@ def test_a_cancelled_job_is_exit_1(script: Scripted, capsys) -> None:
     assert cli.main(["jobs", "watch", "job_1"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and "error: job job_1 cancelled" in err
+    assert cli.main(["jobs", "watch", "job_1", "--json"]) == 1
+    assert [json.loads(line)["status"] for line in capsys.readouterr().out.splitlines()] == ["cancelled"]
+
+
+def test_a_job_that_fails_is_one_document_too(script: Scripted, capsys) -> None:
+    row = {"id": "x_1", "name": "x", "status": "ready", "problems": []}
+    script.on("GET", "/v1/models/mdl_1", row).on("GET", "/v1/datasets/dat_1", row).on("POST", "/v1/jobs", JOB)
+    script.on("GET", "/v1/jobs/job_1", JOB | {"status": "failed", "error": "out of memory"})
+    assert cli.main(["prune", "mdl_1", "dat_1", "--rate", "2", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["error"]["message"] == "job job_1 failed: out of memory" and said["job"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("key", ["sct_secret", "sct_sécret"])
+def test_a_key_is_never_printed(slept: Clock, capsys, key: str) -> None:
+    assert cli.main(["jobs", "ls", "--url", "http://127.0.0.1:9", "--key", key, "--json"]) in (2, 4)
+    assert cli.main(["jobs", "ls", "--key", key, "--limit", "0"]) == 2
+    assert "cret" not in "".join(capsys.readouterr())
 
 
 def test_the_report_is_a_table(script: Scripted, capsys) -> None:
