@@ -17,7 +17,7 @@ def main() -> None:
         job = client.prune(DATA / "lenet5.onnx", DATA / "mnist.npz", rate=20).wait()
         seconds = time.perf_counter() - start
         report = job.report()
-        counted = _top1(job.download("pruned.onnx", folder))
+        counted = _top1(job.download(folder, "pruned.onnx")[0])
     plan = report["manifest"]["plan"]
     epochs = plan["admm"]["rounds"] * plan["admm"]["epochs_per_round"] + plan["retrain"]["epochs"]
     save(

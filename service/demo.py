@@ -24,9 +24,7 @@ def _run(client: Secateur, url: str, out: Path) -> None:
     job = client.prune(examples / "digits.onnx", examples / "digits.npz", plan=PLAN, name="digits at 20x")
     job.wait(_show)
     print(file=sys.stderr)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("pruned.onnx", "report.json"):
-        job.download(name, out)
+    job.download(out, "pruned.onnx", "report.json")
     print(_table(job.report()))
     print(f"{out}/pruned.onnx and {out}/report.json are written; the job is at {url}/jobs/{job.id}", flush=True)
 

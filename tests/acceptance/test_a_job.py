@@ -198,7 +198,7 @@ def check_client(client: Secateur, tmp_path) -> None:
     job = client.prune(EXAMPLES / "digits.onnx", EXAMPLES / "digits.npz", rate=5, plan={"retrain": {"epochs": 1}})
     job.wait(lambda j: seen.append(j.state["progress"]))
     assert seen == sorted(seen) and job.report()["compression"]["pruning_rate"] >= 5
-    assert onnx.load(job.download("pruned.onnx", tmp_path)).graph.node
+    assert onnx.load(job.download(tmp_path, "pruned.onnx")[0]).graph.node
     with pytest.raises(SecateurError, match="it cannot be cancelled") as error:
         job.cancel()
     assert error.value.status == 409

@@ -36,7 +36,7 @@ def test_a_job_on_folders_of_images(service: Service, model: str, tmp_path) -> N
             "inputs": {},
         }
         job = client.submit(model, data["id"], PLAN).wait()
-        pruned = job.download("pruned.onnx", tmp_path).read_bytes()
+        pruned = job.download(tmp_path, "pruned.onnx")[0].read_bytes()
         report, job_warnings = job.report(), job.warnings()
     x = arrays["x_test"][:, None].astype(np.float32) * np.float32(1 / 255)
     output = np.asarray(ort.InferenceSession(pruned, providers=["CPUExecutionProvider"]).run(None, {"image": x})[0])
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_said(service: Service, tmp_path) -> None:
     path = pack(tmp_path / "data.zip", folders(bytes_of_rows()))
     with Secateur(service.url) as client:
         with pytest.raises(SecateurError, match="say that its format is another: imagefolder, parquet or idx"):
-            client.upload_dataset(path)
+            client.upload_dataset(path, format="npz")
         with pytest.raises(SecateurError, match="size: give numbers, such as size=224,224"):
             client.upload_dataset(path, format="imagefolder", size="big")
         with pytest.raises(SecateurError, match=r"size.*: Input should be less than or equal to 4096"):

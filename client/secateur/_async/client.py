@@ -1,0 +1,235 @@
+"""The service: upload, prune, list, delete."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Unpack, overload
+
+import httpx
+
+from secateur import clock
+from secateur._async.connection import AsyncConnection
+from secateur._async.job import AsyncJob
+from secateur.errors import BadPlan, Rejected
+from secateur.export import Module
+from secateur.formats import guess
+from secateur.order import OURS, order
+from secateur.patience import Patience
+from secateur.rows import CheckedPlan, DatasetRow, ModelRow, Reading, UploadRow
+from secateur.sources import Data, OnBytes, PathLike, Source, as_file, is_id
+
+POLL_SECONDS = 0.3
+PAGE = 200
+
+
+class AsyncSecateur:
+    """A connection to the service.
+
+    Args: url, key: SECATEUR_URL and SECATEUR_KEY where they are None; timeout: seconds without a byte; patience: how
+    long requests that may be repeated are repeated. Raises: ValueError: url or key cannot be one.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        timeout: float = 60,
+        *,
+        patience: Patience | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._connection = AsyncConnection(url, key, timeout, patience or Patience(), transport)
+
+    async def __aenter__(self) -> AsyncSecateur:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._connection.aclose()
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return self._connection.url
+
+    @overload
+    async def prune(
+        self,
+        model: PathLike,
+        data: Data,
+        rate: float | None = None,
+        *,
+        plan: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        labels: Sequence[str] = (),
+        **reading: Unpack[Reading],
+    ) -> AsyncJob: ...
+
+    @overload
+    async def prune(
+        self,
+        model: Module,
+        example: Any,
+        data: Data,
+        rate: float | None = None,
+        *,
+        plan: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        labels: Sequence[str] = (),
+        **reading: Unpack[Reading],
+    ) -> AsyncJob: ...
+
+    async def prune(
+        self,
+        model: Any,
+        *given: Any,
+        plan: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        labels: Sequence[str] = (),
+        **named: Any,
+    ) -> AsyncJob:
+        """Upload what is not there yet, wait until it is examined, and post a job.
+
+        Args: model: an ONNX file, the id of an uploaded one, or a PyTorch module, then followed by an example of its
+        input; data: a file, an id, or arrays: {"x_train": ..., ...}; rate: pruning rate, 20 keeps a twentieth of the
+        weights; plan: instead, or for everything else; reading: as in upload_dataset.
+        Raises: SecateurError: a file was rejected, or the plan does not fit; the message says why. OSError, BadPlan.
+        """
+        wanted = order(model, *given, **{key: named.pop(key) for key in OURS if key in named})
+        whole = dict(plan or {}) | ({"budget": {"pruning_rate": wanted.rate}} if wanted.rate is not None else {})
+        if not whole.get("budget"):
+            raise BadPlan("how much may stay? Give a rate, or a plan with a budget")
+        model_id = (await self.upload_model(wanted.model))["id"]
+        dataset_id = (await self.upload_dataset(wanted.data, **named))["id"]
+        return await self.submit(model_id, dataset_id, whole, name, labels)
+
+    async def upload_model(self, model: PathLike | Source, *, on_bytes: OnBytes | None = None) -> ModelRow:
+        """Upload an ONNX file and wait until it is ready; of an id, only wait. Raises: SecateurError, OSError."""
+        if is_id(model, "mdl"):
+            return await self._ready("models", await self.model(str(model)))  # type: ignore[return-value]
+        return await self._upload("models", Source.of(model), {}, on_bytes)  # type: ignore[return-value]
+
+    async def upload_dataset(
+        self, data: Data, *, on_bytes: OnBytes | None = None, **reading: Unpack[Reading]
+    ) -> DatasetRow:
+        """Upload a data set and wait until it is ready; of an id, only wait.
+
+        Args: reading: format ("npz", "imagefolder", "parquet" or "idx"; guessed from the file's names), scale, mean,
+        std; for images size, fit, color and layout. Raises: SecateurError, OSError, ValueError.
+        """
+        options = {name: value for name, value in reading.items() if value is not None}
+        if is_id(data, "dat"):
+            if options:
+                raise ValueError(f"{data} is there already: {', '.join(options)} can be set only while uploading")
+            return await self._ready("datasets", await self.dataset(str(data)))  # type: ignore[return-value]
+        with as_file(data) as file:
+            source = Source.of(file)
+            if "format" not in options and isinstance(source.content, Path) and (found := guess(source.content)):
+                options["format"] = found
+            return await self._upload("datasets", source, options, on_bytes)  # type: ignore[return-value]
+
+    async def submit(
+        self,
+        model_id: str,
+        dataset_id: str,
+        plan: Mapping[str, Any],
+        name: str | None = None,
+        labels: Sequence[str] = (),
+    ) -> AsyncJob:
+        """Post a job on what is uploaded; a broken connection is tried again, and makes no second job.
+
+        Raises: SecateurError.
+        """
+        body: dict[str, Any] = {"model_id": model_id, "dataset_id": dataset_id, "plan": dict(plan), "name": name}
+        body |= {"labels": list(labels)}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        state = await self._connection.json("POST", "/v1/jobs", is_safe=True, json=body, headers=headers)
+        return AsyncJob(self._connection, state)
+
+    async def job(self, job_id: str) -> AsyncJob:
+        """A job by its id. Raises: SecateurError."""
+        return AsyncJob(self._connection, await self._connection.json("GET", f"/v1/jobs/{job_id}"))
+
+    async def jobs(
+        self,
+        *,
+        status: str | None = None,
+        label: str | None = None,
+        model: str | None = None,
+        search: str | None = None,
+        limit: int | None = 50,
+    ) -> list[AsyncJob]:
+        """Jobs, newest first. Args: model: its id; search: in names, ids and labels; limit: None is all."""
+        filters = {"status": status, "label": label, "model_id": model, "q": search}
+        return [AsyncJob(self._connection, row) for row in await self._list("jobs", limit, filters)]
+
+    async def models(self, limit: int | None = 50) -> list[ModelRow]:
+        """Uploaded models, newest first. Args: limit: None is all."""
+        return await self._list("models", limit)
+
+    async def datasets(self, limit: int | None = 50) -> list[DatasetRow]:
+        """Uploaded data sets, newest first. Args: limit: None is all."""
+        return await self._list("datasets", limit)
+
+    async def model(self, model_id: str) -> ModelRow:
+        """A model by its id. Raises: SecateurError."""
+        return await self._connection.json("GET", f"/v1/models/{model_id}")
+
+    async def dataset(self, dataset_id: str) -> DatasetRow:
+        """A data set by its id. Raises: SecateurError."""
+        return await self._connection.json("GET", f"/v1/datasets/{dataset_id}")
+
+    async def analysis(self, model_id: str) -> dict[str, Any]:
+        """What can be pruned in a model: layers, inputs, warnings. Raises: SecateurError."""
+        return await self._connection.json("GET", f"/v1/models/{model_id}/analysis")
+
+    async def delete_model(self, model_id: str) -> None:
+        """Remove a model that no job uses. Raises: SecateurError."""
+        await self._connection.request("DELETE", f"/v1/models/{model_id}")
+
+    async def delete_dataset(self, dataset_id: str) -> None:
+        """Remove a data set that no job uses. Raises: SecateurError."""
+        await self._connection.request("DELETE", f"/v1/datasets/{dataset_id}")
+
+    async def methods(self) -> dict[str, Any]:
+        """JSON Schemas of what a plan may say."""
+        return await self._connection.json("GET", "/v1/methods")
+
+    async def check_plan(
+        self, plan: Mapping[str, Any], model_id: str | None = None, dataset_id: str | None = None
+    ) -> CheckedPlan:
+        """A plan with its defaults, and what it would do with a model. Raises: SecateurError: with its faults."""
+        ids = {"model_id": model_id, "dataset_id": dataset_id}
+        body: dict[str, Any] = {"plan": dict(plan)} | {name: id for name, id in ids.items() if id}
+        return await self._connection.json("POST", "/v1/plans/check", is_safe=True, json=body)
+
+    async def _upload(
+        self, noun: str, source: Source, options: Mapping[str, Any], on_bytes: OnBytes | None
+    ) -> UploadRow:
+        row = await self._connection.upload(f"/v1/{noun}", source, {"name": source.name, **options}, on_bytes)
+        return await self._ready(noun, row)
+
+    async def _ready(self, noun: str, row: UploadRow) -> UploadRow:
+        while row["status"] == "validating":
+            await clock.asleep(POLL_SECONDS)
+            row = await self._connection.json("GET", f"/v1/{noun}/{row['id']}")
+        if row["status"] == "rejected":
+            raise Rejected(f"{row['name']} was rejected: {'; '.join(row['problems'])}")
+        return row
+
+    async def _list(self, noun: str, limit: int | None, filters: Mapping[str, str | None] | None = None) -> list[Any]:
+        parameters: dict[str, Any] = {k: v for k, v in (filters or {}).items() if v is not None}
+        found: list[Any] = []
+        while limit is None or len(found) < limit:
+            parameters["limit"] = PAGE if limit is None else min(PAGE, limit - len(found))
+            page = await self._connection.json("GET", f"/v1/{noun}", params=parameters)
+            found += page["items"]
+            if (cursor := page["next_cursor"]) is None:
+                break
+            parameters["cursor"] = cursor
+        return found
