@@ -146,4 +146,4 @@ class CheckedPlan(TypedDict):
 
     plan: dict[str, Any]
     layers: NotRequired[list[CheckedLayer] | None]
-    notes: list[str]
+    highest_rate: float | None

@@ -29,7 +29,7 @@ def done(service: Service, ids: dict[str, str]) -> list[str]:
 
 
 def test_a_job_is_watched_and_cancelled(page: Page, service: Service, ids: dict[str, str]) -> None:
-    job = service.post_job(LONG, name="watched", **ids)
+    job = service.post_job({**LONG, "admm": {"rounds": 60, "rho": 0.0005, "rho_growth": 1.1}}, name="watched", **ids)
     page.goto("/?q=watched")
     page.get_by_role("link", name="watched").click()
     expect(page.locator("#state")).to_contain_text(re.compile("admm, round [2-9]"))
@@ -117,8 +117,8 @@ def test_jobs_beside_each_other(page: Page, done: list[str], ids: dict[str, str]
     expect(page.locator("#jobs tr", has_text="kept a sixtieth")).to_contain_text("size")
     page.wait_for_function("document.querySelectorAll('.plot .scatterlayer').length == 2")
     assert page.evaluate("document.querySelector('.plot').data[2].x[0]") > 300_000  # the dense file
-    for box in page.locator("#jobs input:checked").all():
-        box.uncheck()
+    for box in page.locator("#jobs input").all():
+        box.set_checked(False)
     expect(page.locator("#layers")).to_contain_text("Choose jobs")
     row.get_by_role("checkbox").check()
     page.locator("#jobs tr", has_text="kept a sixtieth").get_by_role("checkbox").check()

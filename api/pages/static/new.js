@@ -54,7 +54,7 @@ function commands() {
   const name = byId("job-name").value.trim(), body = { model_id: model?.id || "MODEL_ID", dataset_id: dataset?.id || "DATASET_ID", plan, ...(name ? { name } : {}) };
   const files = [model?.name || "model.onnx", dataset?.name || "data.npz"];
   byId("curl").textContent = `curl -sf ${here}/v1/jobs -H 'Content-Type: application/json' \\\n  -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`;
-  byId("command").textContent = `echo ${quoted} > plan.json\nsecateur --url ${here} prune ${body.model_id} ${body.dataset_id} --plan plan.json -o out/`;
+  byId("command").textContent = `echo ${quoted} > plan.json\nsecateur prune ${body.model_id} ${body.dataset_id} --plan plan.json -o out/ --url ${here}`;
   byId("python").textContent = `from secateur import Secateur\n\nplan = ${python(plan)}\njob = Secateur("${here}").prune("${files[0]}", "${files[1]}", plan=plan).wait()\njob.download("out")`;
 }
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from secateur import SecateurError
 from secateur.cli import exits, output
 from secateur.cli.options import Json, Key, Url, connected, ids
 from secateur.cli.prune import require, upload_data, upload_model
@@ -35,12 +34,7 @@ def check(
     with connected(url, key) as client:
         model_id = upload_model(client, model) if model else None
         dataset_id = upload_data(client, data, {} if data.startswith("dat_") else reading) if data else None
-        try:
-            checked = client.check_plan(whole, model_id, dataset_id)
-        except SecateurError as error:
-            if error.status in (404, 405) and "Not Found" in str(error):
-                raise SecateurError("this service is too old to check plans", error.status) from error
-            raise
+        checked = client.check_plan(whole, model_id, dataset_id)
     if json:
         output.document(checked)
         return exits.DONE
@@ -50,8 +44,8 @@ def check(
     ]
     if rows:
         output.table(("layer", "kind", "weights", "keeps", "pattern"), rows, right=(2, 3), spare=(1,))
-    for text in checked["notes"]:
-        output.say(text)
+    if (highest := checked["highest_rate"]) is not None:
+        output.say(f"a pruning rate of at most {highest:,.4g} is possible")
     output.note(f"{plan} is a plan that works")
     return exits.DONE
 

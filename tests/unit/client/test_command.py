@@ -110,10 +110,10 @@ def test_a_refusal_lists_its_pointers(script: Scripted, capsys, tmp_path: Path) 
 def test_a_plan_is_checked(script: Scripted, capsys, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"budget": {"pruning_rate": 2}}')
     layer = {"name": "fc1", "kind": "dense", "weights": 5000, "keeps": None, "pattern": "n_m", "excluded": False}
-    script.on("POST", "/v1/plans/check", {"plan": {}, "layers": [layer], "notes": ["mind the gap"]})
+    script.on("POST", "/v1/plans/check", {"plan": {}, "layers": [layer], "highest_rate": 123.0})
     assert cli.main(["plan", "check", str(tmp_path / "plan.json")]) == 0
     out = capsys.readouterr().out
-    assert "fc1" in out and "5,000" in out and "as trained" in out and "mind the gap" in out
+    assert "fc1" in out and "5,000" in out and "as trained" in out and "at most 123 is possible" in out
 
 
 def test_removing_goes_on_after_a_refusal(script: Scripted, capsys) -> None:
