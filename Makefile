@@ -28,6 +28,7 @@ bench: $(VENV)/ready-dev  ## the short benchmarks; benchmarks/README.md names th
 	$(BIN)/python -m benchmarks.lenet5_http
 
 fmt: $(VENV)/ready-dev
+	$(BIN)/python client/generate.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

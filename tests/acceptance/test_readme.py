@@ -45,6 +45,7 @@ def test_every_block_is_run_here():
         "make up",
         "lenet5.onnx",
         "from secateur",
+        "secateur prune",
         "-m pruning ",
         "pruning.onnx.pack",
         "docker compose",
@@ -100,6 +101,13 @@ def test_the_first_job_with_the_client(service: Service, tmp_path: Path):
     text = text.replace('"examples/', f'"{HOUSE}/examples/')
     said = run([sys.executable, "-c", textwrap.dedent(text)], tmp_path)
     assert "76,320 weights became 3,816" in said and (tmp_path / "out" / "pruned.onnx").exists()
+
+
+def test_the_first_job_on_the_command_line(service: Service, tmp_path: Path):
+    command = block("bash", "secateur prune").split()
+    assert command[0] == ".venv/bin/secateur" and command[-2:] == ["-o", "out"]
+    said = run([sys.executable, "-m", "secateur", *command[1:-1], str(tmp_path)], HOUSE, SECATEUR_URL=service.url)
+    assert "76,320 weights became 3,816" in said and (tmp_path / "pruned.onnx").exists()
 
 
 def test_without_any_service(tmp_path: Path):
