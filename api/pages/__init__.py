@@ -1,6 +1,7 @@
 """The dashboard: templates and a little script of our own, nothing from other hosts."""
 
 import gzip
+import hashlib
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -9,7 +10,8 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader
-from starlette.staticfiles import StaticFiles
+
+from api.problems import Problem
 
 HERE = Path(__file__).parent
 PLOTLY = f"/static/plotly-{version('plotly')}.js"
@@ -23,19 +25,10 @@ PAGES = {  # by path: template
     "/datasets": "datasets.html",
     "/compare": "compare.html",
 }
+TYPES = {".css": "text/css", ".js": "text/javascript"}
 templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
 templates.globals["plotly"] = PLOTLY
 router = APIRouter(include_in_schema=False)
-
-
-class Fresh(StaticFiles):
-    """Files that a browser asks for anew each time, and is told that they are the same."""
-
-    def file_response(self, *args, **kwargs) -> Response:  # type: ignore[no-untyped-def]
-        """As that of StaticFiles."""
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 def install(app: FastAPI) -> None:
@@ -43,7 +36,6 @@ def install(app: FastAPI) -> None:
     for path, template in PAGES.items():
         router.add_api_route(path, _page(template), response_class=HTMLResponse, methods=["GET"])
     app.include_router(router)
-    app.mount("/static", Fresh(directory=HERE / "static"))
 
 
 @router.get(PLOTLY)
@@ -55,9 +47,32 @@ def plotly(request: Request) -> Response:
     return Response(_script().read_bytes(), headers=headers, media_type="text/javascript")
 
 
+@router.get("/static/{name}")
+async def static(request: Request, name: str) -> Response:
+    """Style and script: asked for anew each time, and out of memory, as a page waits for several at once."""
+    if name not in _own():
+        raise Problem(404, f"there is no {name}")
+    content, etag = _own()[name]
+    headers = {"Cache-Control": "no-cache", "ETag": etag}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=TYPES[Path(name).suffix])
+
+
+@cache
+def _own() -> dict[str, tuple[bytes, str]]:
+    """Our own files by name, each with its ETag."""
+    read = {file.name: file.read_bytes() for file in (HERE / "static").iterdir()}
+    return {name: (content, f'"{hashlib.sha256(content).hexdigest()[:32]}"') for name, content in read.items()}
+
+
 def _page(template: str):  # type: ignore[no-untyped-def]
     """An endpoint; what a page is about stands in its address, which its script reads."""
-    return lambda: HTMLResponse(templates.get_template(template).render())
+
+    async def page() -> HTMLResponse:
+        return HTMLResponse(templates.get_template(template).render())
+
+    return page
 
 
 def _script() -> Path:
