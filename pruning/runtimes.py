@@ -74,7 +74,7 @@ def about(facts: Facts) -> tuple[str, ...]:
 def _speed(f: Facts) -> str:
     taken = f"a call takes {f.pruned_ms:.3g} ms, {f.dense_ms:.3g} ms with the dense file, in ONNX Runtime on one thread"
     if f.speedup >= FAST:
-        return f"{taken}: {f.speedup:.2f} times as fast"
+        return f"{taken}: {f.speedup:.2f} times as fast, call by call"
     return f"{taken}: {'about as fast' if f.speedup > SLOW else 'slower'} ({f.speedup:.2f}x)"
 
 
