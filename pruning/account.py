@@ -156,7 +156,7 @@ def _missed(budget: Budget, compression: Compression, accuracy: Accuracy) -> lis
         ]
     if budget.bytes is not None:
         over = _smallest(compression.bytes) / budget.bytes - 1
-        return [f"the file is {over:.1%} larger than was asked for: ask for so much less"]
+        return [f"the file is {100 * over:.1f} % larger than was asked for: ask for so much less"]
     return [f"more stayed than was asked for: a rate of {compression.pruning_rate:.4g} was reached"]
 
 

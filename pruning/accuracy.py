@@ -72,7 +72,7 @@ def _counts(files: list[bytes], trained: Trained, compared: Comparison | None = 
         right = outputs[0] if y is None else y
         totals.append(np.stack([count(output, right, goal, ending) for output in outputs]))
         if compared is not None:
-            compared.add(*outputs, y)
+            compared.add(outputs[0], outputs[1], y)
     return list(np.sum(totals, axis=0))
 
 
@@ -82,7 +82,7 @@ def _notes(accuracy: Accuracy, has_targets: bool) -> list[str]:
         found.append("the data set has no labels: the dense file counts as right, and reaches 1 by definition")
     is_error = accuracy.metric == "mse"
     if accuracy.drop > (LARGE_GROWTH * accuracy.dense if is_error else LARGE_DROP):
-        lost = f"{accuracy.drop / max(accuracy.dense, 1e-12):.0%} more error" if is_error else ""
+        lost = f"{100 * accuracy.drop / max(accuracy.dense, 1e-12):.0f} % more error" if is_error else ""
         found.append(
             f"the pruned file {f'makes {lost}' if lost else f'lost {100 * accuracy.drop:.1f} points'}: "
             "ask for a lower rate, or more rounds and epochs"

@@ -17,6 +17,7 @@ LARGE_GROWTH = 0.1  # of another metric, relative
 FAR = 0.3  # of the norm of the weights, from their set
 WIDE = 0.02  # of the interval of the drop of a share
 MANY_ZEROS = 0.3
+MARGIN = 0.98  # of the bytes that would just do
 HIGH_RATE = 50  # from here on gradual is known to be better than direct
 
 
@@ -36,9 +37,8 @@ def goal_missed(r: Report) -> str:
         return f"the goal was missed on the test split: leave the search a margin, {wanted}"
     if size := budget.get("bytes"):
         over = (r.compression.bytes.packed or r.compression.bytes.pruned_gzip) / size
-        return (
-            f"the goal was missed: ask for as much less, {_said({'budget': {'bytes': math.floor(size / over * 0.98)}})}"
-        )
+        wanted = _said({"budget": {"bytes": math.floor(size / over * MARGIN)}})
+        return f"the goal was missed: ask for as much less, {wanted}"
     return f"the goal was missed: ask for a higher rate, {_said(_at(r, HIGHER))}"
 
 
@@ -49,11 +49,8 @@ def lost_much(r: Report) -> str:
     plan, tries = r.manifest.plan, []
     if _at(r, 1 / LOWER):
         tries.append(f"a lower rate, {_said(_at(r, 1 / LOWER))}")
-    if (
-        plan.get("method", "direct") == "direct"
-        and r.compression.pruning_rate >= HIGH_RATE
-        and _kind(r) == "unstructured"
-    ):
+    is_direct = plan.get("method", "direct") == "direct" and _kind(r) == "unstructured"
+    if is_direct and r.compression.pruning_rate >= HIGH_RATE:
         tries.append(f"the method for high rates, {_said({'method': 'gradual', 'importance': 'fisher'})}")
     else:
         epochs = (plan.get("retrain") or {}).get("epochs", 5)
@@ -84,8 +81,8 @@ def no_speed(r: Report) -> str:
     filters = _said({"pattern": {"kind": "filter"}, "budget": {"multiply_adds_share": 0.5}})
     column = _said({"pattern": {"kind": "column"}, "budget": {"pruning_rate": 10}})
     return (
-        f"{zeros:.0%} of the weights in pruned.onnx are zero, and ONNX Runtime multiplies by them all the same; for "
-        f"speed try {filters}, or {column} for large layers"
+        f"{100 * zeros:.0f} % of the weights in pruned.onnx are zero, and ONNX Runtime multiplies by them all the same; "
+        f"for speed try {filters}, or {column} for large layers"
     )
 
 
@@ -102,9 +99,8 @@ def few_examples(r: Report) -> str:
     if a.changed is None or a.drop <= 0 or low > 0:
         return text
     differ = (a.changed.only_dense + a.changed.only_pruned) / a.examples
-    return (
-        f"{text}; to tell a drop of {100 * a.drop:.2g} points from chance takes about {examples_for(a.drop, differ):,}"
-    )
+    needed = examples_for(a.drop, differ)
+    return f"{text}; to tell a drop of {100 * a.drop:.2g} points from chance takes about {needed:,}"
 
 
 def ended_far(r: Report) -> str:
@@ -116,8 +112,8 @@ def ended_far(r: Report) -> str:
     where = "admm" if not r.manifest.plan.get("quantize") else "quantize"
     wanted: dict[str, Any] = {"admm": {"rounds": rounds}}
     return (
-        f"ADMM ended with the weights {far:.0%} of their norm away from where they were cut to; more rounds bring them "
-        f"nearer before the cut, {_said(wanted if where == 'admm' else {'quantize': wanted})}"
+        f"ADMM ended with the weights {100 * far:.0f} % of their norm away from where they were cut to; more rounds "
+        f"bring them nearer before the cut, {_said(wanted if where == 'admm' else {'quantize': wanted})}"
     )
 
 
@@ -128,8 +124,8 @@ def uneven(r: Report) -> str:
         return ""
     most = max(row.spread for row in rows)
     return (
-        f"the timings spread by up to {most:.0%} of their median, so something else was running: run the job again on "
-        "an idle machine before speaking of its speed"
+        f"the timings spread by up to {100 * most:.0f} % of their median, so something else was running: run "
+        "the job again on an idle machine before speaking of its speed"
     )
 
 

@@ -115,12 +115,8 @@ class Comparison:
         dense, pruned = (r.reshape(len(r), -1) for r in right)
         self.positions = dense.shape[1]
         self.each.append(np.stack([dense.mean(1), pruned.mean(1)]))
-        self.cells += [
-            (dense & pruned).sum(),
-            (dense & ~pruned).sum(),
-            (~dense & pruned).sum(),
-            (~dense & ~pruned).sum(),
-        ]
+        for i, group in enumerate((dense & pruned, dense & ~pruned, ~dense & pruned, ~dense & ~pruned)):
+            self.cells[i] += group.sum()
 
     def _confuse(self, said: list[np.ndarray], true: np.ndarray, classes: int) -> None:
         if classes > MOST:

@@ -123,7 +123,7 @@ def _convergence(plan: Plan, ending: Mapping[str, float]) -> Convergence:
     rounds, most = int(ending["rounds"]), (plan.quantize.admm if plan.quantize else plan.admm).rounds
     what = "their levels" if plan.quantize else "the pruned net"
     how = f"converged after {rounds} of" if rounds < most else "ran through all"
-    ended = f"{how} {most} rounds; the weights ended {ending['relative']:.1%} of their norm away from {what}"
+    ended = f"{how} {most} rounds; the weights ended {100 * ending['relative']:.1f} % of their norm away from {what}"
     return Convergence(
         rounds=rounds, primal=ending["primal"], dual=ending["dual"], ended=ended, relative=ending["relative"]
     )

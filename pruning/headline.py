@@ -41,24 +41,19 @@ def speed(row: LatencyReport) -> str:
     if found == "slower":
         return f"{_times(1 / ratio)} times slower"
     if row.spread > ROUGH:
-        return (
-            "about as fast, as far as the uneven timings tell," if _is_even(row) else "speed not sure, timed unevenly,"
-        )
+        is_even = SLOW < row.speedup < FAST
+        return "about as fast, though timed unevenly," if is_even else "how fast is not sure, as it was timed unevenly,"
     return "as fast as before" if max(row.speedup, 1 / row.speedup) < CLOSE else "about as fast"
 
 
 def verdict(row: LatencyReport) -> str:
-    """faster or slower where that is sure, by both measures and by more than the calls spread; else nothing."""
+    """The word faster or slower where that is sure, by both measures and by more than the calls spread; else none."""
     ratio = row.dense_ms / max(row.pruned_ms, 1e-9)
     if row.spread > ROUGH:
         return ""
     if min(row.speedup, ratio) >= max(FAST, 1 + row.spread / 2):
         return "faster"
     return "slower" if 1 / max(row.speedup, ratio) >= max(1 / SLOW, 1 + row.spread / 2) else ""
-
-
-def _is_even(row: LatencyReport) -> bool:
-    return SLOW < row.speedup < FAST
 
 
 def _times(ratio: float) -> str:

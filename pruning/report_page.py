@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
 
 from pruning import charts
 from pruning.charts import Chart, Line
@@ -94,12 +96,12 @@ def figures(report: Report) -> list[Figure]:
     losses = (Line("training loss", [r.loss for r in rounds]),)
     percents = report.accuracy.is_percent
     title = f"{name[:1].upper()}{name[1:]} on the validation examples"
-    plans = [
-        (title, accuracy, False, percents),
-        ("Loss", losses, False, False),
-        ("ADMM residuals", residuals, True, False),
-    ]
-    return [f for plan in plans if (f := _figure(rounds, *plan)) is not None]
+    drawn = (
+        _figure(rounds, title, accuracy, is_log=False, is_percent=percents),
+        _figure(rounds, "Loss", losses, is_log=False, is_percent=False),
+        _figure(rounds, "ADMM residuals", residuals, is_log=True, is_percent=False),
+    )
+    return [figure for figure in drawn if figure is not None]
 
 
 def _figure(
@@ -121,10 +123,19 @@ def _figure(
 
 def _phases(rounds: Sequence[Round]) -> list[tuple[int, str]]:
     """Where each phase begins, of every stage."""
-    begins = [
-        r for before, r in zip((None, *rounds), rounds, strict=False) if before is None or r.phase != before.phase
-    ]
+    begins = [*rounds[:1], *(after for before, after in pairwise(rounds) if after.phase != before.phase)]
     return [(r.step, PHASES.get(r.phase, r.phase)) for r in begins]
+
+
+def _coded(text: str) -> Markup:
+    """A sentence whose pieces of a plan are set as code."""
+    found, depth = [], 0
+    for c in text:
+        depth += c == "{"
+        opens, closes = c == "{" and depth == 1, c == "}" and depth == 1
+        found.append(f"{'<code>' if opens else ''}{escape(c)}{'</code>' if closes else ''}")
+        depth -= c == "}"
+    return Markup("".join(found))
 
 
 def _signed(n: int) -> str:
@@ -137,6 +148,7 @@ templates = Environment(
 templates.filters["thousands"] = lambda n: f"{n:,}"
 templates.filters["percent"] = percent
 templates.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."
+templates.filters["coded"] = _coded
 templates.filters["ms"] = lambda value: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 templates.filters["in_bytes"] = in_bytes
 templates.filters["place"], templates.filters["verdict"], templates.filters["signed"] = place, verdict, _signed

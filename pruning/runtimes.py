@@ -122,7 +122,7 @@ def _zeros(f: Facts) -> str:
         return ""
     where = " and ".join(WHERE[kind] for kind in f.scattered)
     return (
-        f"{f.zeros:.0%} of the weights in the file are zero, {where}: ONNX Runtime (on CPUs and with CUDA) and "
+        f"{100 * f.zeros:.0f} % of the weights in the file are zero, {where}: ONNX Runtime (on CPUs and with CUDA) and "
         "TensorRT multiply by them all the same, so they save bytes in a compressed or packed file, and no time"
     )
 

@@ -97,7 +97,7 @@ def test_the_report_says_what_was_measured_and_who_gains(digits):
     assert {row.batch for row in report.latencies} == {1, 32} and report.latencies[0] == report.latency
     assert report.loading is not None and report.loading.dense_ms > 0
     assert f"{report.latency.speedup:.2f}" in report.runtimes[0]
-    assert any("90% of the weights in the file are zero, anywhere" in text for text in report.runtimes)
+    assert any("90 % of the weights in the file are zero, anywhere" in text for text in report.runtimes)
 
 
 def test_the_accuracy_is_that_of_the_delivered_file(digits):
