@@ -81,8 +81,8 @@ def no_speed(r: Report) -> str:
     filters = _said({"pattern": {"kind": "filter"}, "budget": {"multiply_adds_share": 0.5}})
     column = _said({"pattern": {"kind": "column"}, "budget": {"pruning_rate": 10}})
     return (
-        f"{100 * zeros:.0f} % of the weights in pruned.onnx are zero, and ONNX Runtime multiplies by them all the same; "
-        f"for speed try {filters}, or {column} for large layers"
+        f"{100 * zeros:.0f} % of the weights in pruned.onnx are zero, and ONNX Runtime multiplies by them all the "
+        f"same; for speed try {filters}, or {column} for large layers"
     )
 
 
@@ -92,10 +92,11 @@ def few_examples(r: Report) -> str:
     if not _is_wide(r) or a.interval is None:
         return ""
     low, high = a.interval.drop
-    text = (
-        f"{a.examples:,} test {a.unit} leave the change uncertain, between {100 * -high:+.1f} and {100 * -low:+.1f} "
-        "points: give the data set more test examples"
-    )
+    if low < 0 < high:
+        spans = f"between {100 * high:.1f} points lost and {-100 * low:.1f} won"
+    else:
+        spans = f"between {abs(100 * low):.1f} and {abs(100 * high):.1f} points {'lost' if low >= 0 else 'won'}"
+    text = f"{a.examples:,} test {a.unit} leave the change uncertain, {spans}: give the data set more test examples"
     if a.changed is None or a.drop <= 0 or low > 0:
         return text
     differ = (a.changed.only_dense + a.changed.only_pruned) / a.examples

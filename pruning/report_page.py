@@ -1,5 +1,6 @@
 """The report as one self-contained page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -138,6 +139,11 @@ def _coded(text: str) -> Markup:
     return Markup("".join(found))
 
 
+def _glued(text: str) -> str:
+    """With numbers on the line of their units."""
+    return re.sub(r"(?<=\d) (?=(?:[kMG]B|ms|points)\b|%)", "\N{NO-BREAK SPACE}", text)
+
+
 def _signed(n: int) -> str:
     return f"{n:+,}".replace("-", "\N{MINUS SIGN}") if n else "0"
 
@@ -147,8 +153,8 @@ templates = Environment(
 )
 templates.filters["thousands"] = lambda n: f"{n:,}"
 templates.filters["percent"] = percent
-templates.filters["sentence"] = lambda text: f"{text[:1].upper()}{text[1:]}."
-templates.filters["coded"] = _coded
+templates.filters["sentence"] = lambda text: _glued(f"{text[:1].upper()}{text[1:]}.")
+templates.filters["coded"], templates.filters["glued"] = _coded, _glued
 templates.filters["ms"] = lambda value: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 templates.filters["in_bytes"] = in_bytes
 templates.filters["place"], templates.filters["verdict"], templates.filters["signed"] = place, verdict, _signed
