@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -28,7 +29,7 @@ def test_nice_ticks_enclose_and_are_even(a, b):
     ticks = nice(low, high)
     slack = 1e-6 * max(abs(low), abs(high), 1)
     assert ticks[0] <= low + slack and ticks[-1] >= high - slack and 2 <= len(ticks) <= 8
-    steps = {round(y - x, 9) for x, y in zip(ticks, ticks[1:], strict=False)}
+    steps = {round(y - x, 9) for x, y in pairwise(ticks)}
     assert max(steps) - min(steps) <= slack
 
 
