@@ -1,23 +1,25 @@
 """python -m pruning MODEL DATA --rate 20 --out DIR: a pruning job without any service."""
 
 import argparse
-import json
+import hashlib
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from pruning.analysis import Preprocess
 from pruning.data import READERS
-from pruning.errors import InvalidPlan, OutOfMemory, PruningError, is_out_of_memory
+from pruning.errors import OutOfMemory, PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
 from pruning.methods import METHODS
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
+from pruning.recipe import Recipe
 from pruning.sparsity import PATTERNS
 from pruning.stages.problem import Checkpoint
 
@@ -27,6 +29,12 @@ BUDGETS = {  # by option
     "max_drop": "max_accuracy_drop",
     "multiply_adds": "multiply_adds_share",
 }
+
+
+PLAN = (
+    "JSON file with a plan; or a manifest.json or report.json, to do that job again, with its plan and its reading of "
+    "the data; other options replace what it says"
+)
 
 
 class Terminal:
@@ -70,17 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.data.is_file():
             raise FileNotFoundError(f"there is no file {options.data}")
         with tempfile.TemporaryDirectory(prefix="secateur-") as cache:
-            order = Order(
-                options.model.read_bytes(),
-                options.data,
-                _plan(options),
-                options.format,
-                _preprocess(options),
-                cache=Path(cache),
-                memory=options.memory * 2**30,
-                teacher=options.teacher.read_bytes() if options.teacher else None,
-            )
-            delivery = prune(order, Terminal())
+            delivery = prune(_order(options, Path(cache)), Terminal())
     except (PruningError, OSError, MemoryError, RuntimeError) as error:
         if not isinstance(error, PruningError | OSError) and not is_out_of_memory(error):
             raise
@@ -100,6 +98,36 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _order(options: argparse.Namespace, cache: Path) -> Order:
+    """Of the options and, beneath them, the plan, manifest or report that --plan names."""
+    recipe = Recipe.read(options.plan) if options.plan else Recipe()
+    order = Order(
+        options.model.read_bytes(),
+        options.data,
+        _plan(options, recipe.plan),
+        options.format or recipe.data_format or "npz",
+        _preprocess(options, recipe.preprocess),
+        cache=cache,
+        memory=options.memory * 2**30,
+        teacher=options.teacher.read_bytes() if options.teacher else None,
+        model_name=options.model.name,
+        dataset_name=options.data.name,
+    )
+    _warn_of_others(order, recipe)
+    return order
+
+
+def _warn_of_others(order: Order, recipe: Recipe) -> None:
+    """Where a manifest speaks of another model or data set."""
+    if not recipe.sha256:
+        return
+    with order.data.open("rb") as file:
+        found = {"dataset": hashlib.file_digest(file, "sha256"), "model": hashlib.sha256(order.model)}
+    for kind, name in (("model", order.model_name), ("dataset", order.dataset_name)):
+        if found[kind].hexdigest() != recipe.sha256[kind]:
+            print(f"warning: {name} is not the {kind} that the manifest is of: the result will differ", file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pruning", description="Prune an ONNX model and retrain it.")
     parser.add_argument("model", type=Path, help="ONNX file")
@@ -114,18 +142,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pattern", choices=PATTERNS, help="default: unstructured")
     parser.add_argument("--bits", type=int, help="quantize the weights that are left to 2 to 8 bits")
     parser.add_argument("--teacher", type=Path, help="ONNX file that teaches instead of the model itself (distill)")
-    parser.add_argument("--plan", type=Path, help="JSON file with a plan; the options before replace what it says")
+    parser.add_argument("--plan", type=Path, help=PLAN)
     parser.add_argument(
-        "--format", choices=READERS, default="npz", help="npz (default), or an archive of images, Parquet or IDX files"
+        "--format", choices=READERS, help="npz (default), or an archive of images, Parquet or IDX files"
     )
     parser.add_argument("--memory", type=float, default=4, help="GiB that prepared examples may take (default: 4)")
-    parser.add_argument("--scale", type=float, default=1.0, help="examples become (x * scale - mean) / std")
-    parser.add_argument("--mean", type=_numbers, default=(0.0,), help="one value, or one for each channel: 0.5,0.4,0.3")
-    parser.add_argument("--std", type=_numbers, default=(1.0,), help="as --mean")
+    parser.add_argument("--scale", type=float, help="examples become (x * scale - mean) / std")
+    parser.add_argument("--mean", type=_numbers, help="one value, or one for each channel: 0.5,0.4,0.3")
+    parser.add_argument("--std", type=_numbers, help="as --mean")
     parser.add_argument("--size", type=_size, help="images are brought to height,width: 224,224, or 224 for both")
-    parser.add_argument("--fit", choices=("stretch", "crop"), default="stretch", help=_help("fit"))
+    parser.add_argument("--fit", choices=("stretch", "crop"), help=_help("fit"))
     parser.add_argument("--color", choices=("rgb", "gray"), help=_help("color"))
-    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw", help=_help("layout"))
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), help=_help("layout"))
     return parser
 
 
@@ -142,11 +170,8 @@ def _help(name: str) -> str | None:
     return Preprocess.model_fields[name].description
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    try:
-        plan = json.loads(options.plan.read_text()) if options.plan else {}
-    except ValueError as error:
-        raise InvalidPlan(f"{options.plan} is not JSON: {error}") from error
+def _plan(options: argparse.Namespace, given: dict[str, Any]) -> Plan:
+    plan = dict(given)
     for option, budget in BUDGETS.items():
         if getattr(options, option) is not None:
             plan["budget"] = {budget: getattr(options, option)}
@@ -161,8 +186,9 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan.model_validate(plan)
 
 
-def _preprocess(options: argparse.Namespace) -> Preprocess:
-    return Preprocess.model_validate({name: getattr(options, name) for name in Preprocess.model_fields})
+def _preprocess(options: argparse.Namespace, given: dict[str, Any]) -> Preprocess:
+    said = {name: value for name in Preprocess.model_fields if (value := getattr(options, name)) is not None}
+    return Preprocess.model_validate({**given, **said})
 
 
 if __name__ == "__main__":

@@ -10,14 +10,18 @@ from typing import Any
 import onnxruntime as ort
 from onnx import ModelProto
 
+from pruning.advice import advise
 from pruning.analysis import Layer
+from pruning.comparison import Judged
 from pruning.data.dataset import Dataset
 from pruning.following import Ended
+from pruning.headline import headline
 from pruning.measure import Measurement, machine
 from pruning.objective import Objective
 from pruning.onnx.network import Network
 from pruning.order import Order
 from pruning.plan import Budget
+from pruning.recipe import bare, command
 from pruning.report import (
     Accuracy,
     Bytes,
@@ -65,7 +69,7 @@ class Measured:
     checks: Checks
     layers: list[LayerReport]
     removed: int
-    accuracy: Accuracy
+    judged: Judged
     files: Measurement
     notes: tuple[str, ...]
     packed: PackedReport | None = None
@@ -75,13 +79,14 @@ class Measured:
 def report_of(trained: Trained, measured: Measured) -> Report:
     """All that is to be said of the delivered file."""
     compression = _compression(trained, measured)
-    missed = _missed(trained.order.plan.budget, compression, measured.accuracy)
+    accuracy, ended = measured.judged.accuracy, trained.ended
+    missed = _missed(trained.order.plan.budget, compression, accuracy)
     runtime = f"onnxruntime {ort.__version__}"
     latencies = tuple(LatencyReport(runtime=runtime, **vars(row)) for row in measured.files.latencies)
-    return Report(
-        headline=_headline(compression, measured.accuracy, latencies[0]),
-        goal_met=_is_met(trained.order.plan.budget, compression, measured.accuracy),
-        accuracy=measured.accuracy,
+    report = Report(
+        headline=headline(compression, accuracy, latencies[0]),
+        goal_met=_is_met(trained.order.plan.budget, compression, accuracy),
+        accuracy=accuracy,
         compression=compression,
         latency=latencies[0],
         latencies=latencies,
@@ -91,12 +96,16 @@ def report_of(trained: Trained, measured: Measured) -> Report:
         delivered=measured.delivered,
         runtimes=about(_facts(trained, measured, compression)),
         layers=tuple(measured.layers),
-        convergence=trained.ended.convergence,
-        search=trained.ended.search,
+        classes=measured.judged.classes,
+        confusion=measured.judged.confusion,
+        history=ended.history,
+        convergence=ended.convergence,
+        search=ended.search,
         checks=measured.checks,
         notes=(*missed, *measured.notes),
         manifest=_manifest(trained),
     )
+    return report.model_copy(update={"next": advise(report)})
 
 
 def _facts(trained: Trained, measured: Measured, compression: Compression) -> Facts:
@@ -147,7 +156,7 @@ def _missed(budget: Budget, compression: Compression, accuracy: Accuracy) -> lis
         ]
     if budget.bytes is not None:
         over = _smallest(compression.bytes) / budget.bytes - 1
-        return [f"the file is {over:.1%} larger than was asked for: ask for so much less"]
+        return [f"the file is {100 * over:.1f} % larger than was asked for: ask for so much less"]
     return [f"more stayed than was asked for: a rate of {compression.pruning_rate:.4g} was reached"]
 
 
@@ -208,25 +217,17 @@ def _compression(trained: Trained, measured: Measured) -> Compression:
     )
 
 
-def _headline(compression: Compression, accuracy: Accuracy, latency: LatencyReport) -> str:
-    dense, after = (accuracy.formatted(accuracy.metric, v) for v in (accuracy.dense, accuracy.pruned))
-    size = compression.bytes
-    beside = f"{size.pruned_gzip:,} gzipped" if size.packed is None else f"{size.packed:,} packed"
-    return (
-        f"{compression.weights_total:,} weights became {compression.weights_kept:,} "
-        f"({compression.pruning_rate:.1f}x); {accuracy.named(accuracy.metric)} {dense} to {after} on "
-        f"{accuracy.examples:,} test examples; {size.dense:,} bytes to {size.pruned:,} ({beside}); "
-        f"{latency.dense_ms:.3g} ms to {latency.pruned_ms:.3g} ms in ONNX Runtime on one thread"
-    )
-
-
 def _manifest(trained: Trained) -> Manifest:
     order = trained.order
     plan: dict[str, Any] = order.plan.model_dump(mode="json", exclude_none=True)
     with order.data.open("rb") as file:
         dataset_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    names = bare(order.model_name, "model.onnx"), bare(order.dataset_name, "data.npz")
+    teacher = order.plan.distill.teacher if order.teacher is not None else None
     return Manifest(
+        model_name=names[0],
         model_sha256=hashlib.sha256(order.model).hexdigest(),
+        dataset_name=names[1],
         dataset_sha256=dataset_sha256,
         plan=plan,
         preprocess=order.preprocess,
@@ -237,4 +238,5 @@ def _manifest(trained: Trained) -> Manifest:
         device=trained.device,
         machine=machine(),
         seconds=round(time.monotonic() - trained.started, 3),
+        command=command(*names, teacher),
     )

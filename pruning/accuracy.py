@@ -3,6 +3,7 @@
 import numpy as np
 
 from pruning.account import Trained
+from pruning.comparison import Comparison, Judged
 from pruning.doubt import LOOKED_AT, doubt
 from pruning.measure import run, session
 from pruning.metrics import METRICS
@@ -13,23 +14,26 @@ LARGE_GROWTH = 0.5  # of the mean squared error
 EVALUATION_BATCH = 500
 
 
-def accuracy_of(pruned: bytes, trained: Trained) -> tuple[Accuracy, list[str]]:
-    """On the test split, of both files; and what somebody should look into before using the pruned one."""
-    dense_counts, pruned_counts = _counts([trained.order.model, pruned], trained)
-    objective, test = trained.objective, trained.dataset.test
-    goal, metric = objective.goal, METRICS[objective.goal.metric]
-    dense, after = metric.value(dense_counts), metric.value(pruned_counts)
+def judge(pruned: bytes, trained: Trained) -> Judged:
+    """Both files, in one pass over the test split."""
+    objective, test, goal = trained.objective, trained.dataset.test, trained.objective.goal
+    compared = Comparison(goal, trained.network.gives[goal.output])
+    dense_counts, pruned_counts = _counts([trained.order.model, pruned], trained, compared)
+    dense, after = (METRICS[goal.metric].value(counts) for counts in (dense_counts, pruned_counts))
+    x = test.prepared(slice(0, min(LOOKED_AT, len(test))))
     accuracy = Accuracy(
         metric=goal.metric,
         dense=dense,
         pruned=after,
         drop=objective.score(dense) - objective.score(after),
         examples=len(test),
+        unit="images" if all(v.ndim == 4 for v in x.values()) else "examples",
+        interval=compared.interval(),
+        changed=compared.changed(),
     )
-    x = test.prepared(slice(0, min(LOOKED_AT, len(test))))
-    text = doubt(goal, dense_counts, trained.order.preprocess, x)
-    notes = [*([text] if text else []), *_notes(accuracy, goal.has_targets)]
-    return accuracy, [*notes, *_other_outputs(pruned, trained)]
+    text, names = doubt(goal, dense_counts, trained.order.preprocess, x), trained.dataset.class_names
+    notes = (*([text] if text else []), *_notes(accuracy, goal.has_targets), *_other_outputs(pruned, trained))
+    return Judged(accuracy, compared.classes(names), compared.matrices(names), notes)
 
 
 def _other_outputs(pruned: bytes, trained: Trained) -> list[str]:
@@ -53,8 +57,11 @@ def metric_of(content: bytes, trained: Trained) -> float:
     return METRICS[trained.objective.goal.metric].value(counts)
 
 
-def _counts(files: list[bytes], trained: Trained) -> list[np.ndarray]:
-    """What the metric is made from, for each file; without targets the first, the dense one, is right."""
+def _counts(files: list[bytes], trained: Trained, compared: Comparison | None = None) -> list[np.ndarray]:
+    """What the metric is made from, for each file; without targets the first, the dense one, is right.
+
+    compared: is told of both files as well.
+    """
     goal = trained.objective.goal
     ending = trained.network.gives[goal.output]
     count = METRICS[goal.metric].count
@@ -64,6 +71,8 @@ def _counts(files: list[bytes], trained: Trained) -> list[np.ndarray]:
         outputs = [run(s, x)[goal.output] for s in sessions]
         right = outputs[0] if y is None else y
         totals.append(np.stack([count(output, right, goal, ending) for output in outputs]))
+        if compared is not None:
+            compared.add(outputs[0], outputs[1], y)
     return list(np.sum(totals, axis=0))
 
 
@@ -73,7 +82,7 @@ def _notes(accuracy: Accuracy, has_targets: bool) -> list[str]:
         found.append("the data set has no labels: the dense file counts as right, and reaches 1 by definition")
     is_error = accuracy.metric == "mse"
     if accuracy.drop > (LARGE_GROWTH * accuracy.dense if is_error else LARGE_DROP):
-        lost = f"{accuracy.drop / max(accuracy.dense, 1e-12):.0%} more error" if is_error else ""
+        lost = f"{100 * accuracy.drop / max(accuracy.dense, 1e-12):.0f} % more error" if is_error else ""
         found.append(
             f"the pruned file {f'makes {lost}' if lost else f'lost {100 * accuracy.drop:.1f} points'}: "
             "ask for a lower rate, or more rounds and epochs"

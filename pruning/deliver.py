@@ -8,7 +8,7 @@ from onnx import ModelProto
 from safetensors.torch import save
 
 from pruning.account import Measured, Trained, report_of
-from pruning.accuracy import accuracy_of, metric_of
+from pruning.accuracy import judge, metric_of
 from pruning.errors import WrongDelivery, first_line
 from pruning.listener import Listener
 from pruning.measure import LARGER, measure
@@ -69,7 +69,7 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
     found = tally(files["pruned"], trained.network, plan.quantize is not None)
     checks = verify(files["pruned"], masked.SerializeToString(), trained, found.zeros)
     listener.phase("measure", 0.93)
-    accuracy, doubts = accuracy_of(files["pruned"], trained)
+    judged = judge(files["pruned"], trained)
     test = trained.dataset.test
     report = report_of(
         trained,
@@ -77,9 +77,9 @@ def deliver(trained: Trained, listener: Listener) -> Delivery:
             checks,
             found.layers,
             found.removed,
-            accuracy,
+            judged,
             measure(files, test.prepared(slice(0, min(LARGER, len(test)))), plan.deliver.seconds),
-            (*doubts, *trained.ended.notes, *_notes(found), *not_removed, *why),
+            (*judged.notes, *trained.ended.notes, *_notes(found), *not_removed, *why),
             packed.report if packed else None,
             _forms(smallest, trained),
         ),

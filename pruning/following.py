@@ -1,8 +1,10 @@
 """What a listener is told of a job's training."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pruning.course import course, total_steps
 from pruning.errors import Cancelled
@@ -10,6 +12,7 @@ from pruning.listener import Listener, Metric
 from pruning.near_zero import near_zero
 from pruning.plan import Plan
 from pruning.report import Convergence, SearchPoint
+from pruning.report import Round as ToldRound
 from pruning.stages.problem import Began, Checkpoint, Problem, Round, Searched, Warned
 
 TRAINING = (0.05, 0.9)  # progress at which training begins and ends
@@ -23,11 +26,15 @@ FLOOR = (
 
 @dataclass(frozen=True)
 class Ended:
-    """How training ended: ADMM, of the last stage; a search, if there was one; what went another way than planned."""
+    """How training ended: ADMM, of the last stage; a search, if there was one; what went another way than planned.
+
+    history: every round, those before a restart too.
+    """
 
     convergence: Convergence
     search: tuple[SearchPoint, ...] = ()
     notes: tuple[str, ...] = ()
+    history: tuple[ToldRound, ...] = ()
 
 
 def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, started: float) -> Ended:
@@ -35,6 +42,7 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
     search, notes = _searched(resume), list[str]()
     ending: Mapping[str, float] = resume.numbers if resume else {"rounds": 0}
     shown = int(resume.numbers["shown"]) if resume else 0
+    history = list[Mapping[str, Any]](resume.history if resume else ())
     total = total_steps(problem.plan, problem.train.steps)
     for event in course(problem, resume):
         match event:
@@ -51,18 +59,30 @@ def follow(problem: Problem, listener: Listener, resume: Checkpoint | None, star
                 )
             case Round(phase, number, is_last, values):
                 shown += 1
+                history.append(_noted(shown, phase, number, values))
                 ending = {**values, "rounds": number} if phase in ("admm", "quantize") else ending
                 metric, layers = problem.objective.goal.metric, near_zero(problem.network.W())
                 listener.metric(Metric(shown, phase, number, values, metric, layers))
                 if phase != "retrain" or is_last or number % EPOCHS_BETWEEN_CHECKPOINTS == 0:
                     told = {"shown": shown, "progress": progress_at(total, problem.trainer.step), **_numbers(search)}
-                    listener.checkpoint(lambda e=event, n=told: _told(e.checkpoint(), started, n))
-    return Ended(_convergence(problem.plan, ending), search, tuple(notes))
+                    so_far = tuple(history)
+                    listener.checkpoint(lambda e=event, n=told, r=so_far: _told(e.checkpoint(), started, n, r))
+    rounds = tuple(ToldRound.model_validate(one) for one in history)
+    return Ended(_convergence(problem.plan, ending), search, tuple(notes), rounds)
 
 
-def _told(checkpoint: Checkpoint, started: float, told: Mapping[str, float]) -> Checkpoint:
+def _told(
+    checkpoint: Checkpoint, started: float, told: Mapping[str, float], history: Sequence[Mapping[str, Any]]
+) -> Checkpoint:
     """With the seconds that the job has taken so far, over all attempts, and what was told of it."""
-    return replace(checkpoint, numbers={**checkpoint.numbers, **told, "seconds": time.monotonic() - started})
+    numbers = {**checkpoint.numbers, **told, "seconds": time.monotonic() - started}
+    return replace(checkpoint, numbers=numbers, history=history)
+
+
+def _noted(step: int, phase: str, number: int, values: Mapping[str, float]) -> dict[str, Any]:
+    """A round as the report has it; what is not finite is left out, as JSON has no word for it."""
+    known = {k: float(v) for k, v in values.items() if k in ToldRound.model_fields and math.isfinite(v)}
+    return {**known, "step": step, "phase": phase, "round": number}
 
 
 def _numbers(search: Sequence[SearchPoint]) -> dict[str, float]:
@@ -105,5 +125,7 @@ def _convergence(plan: Plan, ending: Mapping[str, float]) -> Convergence:
     rounds, most = int(ending["rounds"]), (plan.quantize.admm if plan.quantize else plan.admm).rounds
     what = "their levels" if plan.quantize else "the pruned net"
     how = f"converged after {rounds} of" if rounds < most else "ran through all"
-    ended = f"{how} {most} rounds; the weights ended {ending['relative']:.1%} of their norm away from {what}"
-    return Convergence(rounds=rounds, primal=ending["primal"], dual=ending["dual"], ended=ended)
+    ended = f"{how} {most} rounds; the weights ended {100 * ending['relative']:.1f} % of their norm away from {what}"
+    return Convergence(
+        rounds=rounds, primal=ending["primal"], dual=ending["dual"], ended=ended, relative=ending["relative"]
+    )

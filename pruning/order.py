@@ -18,7 +18,7 @@ class Order:
 
     most_data_bytes: limit on the decoded data set; cache: folder where it is kept decoded, None: in memory;
     memory: bytes that prepared examples may take, more are prepared batch by batch; teacher: a model that teaches
-    instead of the dense one.
+    instead of the dense one; model_name, dataset_name: of the files, as whoever ordered calls them.
     """
 
     model: bytes
@@ -30,6 +30,8 @@ class Order:
     cache: Path | None = None
     memory: float = math.inf
     teacher: bytes | None = None
+    model_name: str = "model.onnx"
+    dataset_name: str = "data.npz"
 
     @property
     def source(self) -> Source:

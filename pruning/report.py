@@ -1,6 +1,6 @@
 """The report's model: every number is of the delivered file. Importable without torch."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -8,12 +8,31 @@ from pruning.analysis import Preprocess
 from pruning.frozen import Frozen
 
 METRICS: dict[str, tuple[str, str]] = {  # name in sentences, format
-    "top1": ("top-1", ".2%"),
-    "f1": ("micro F1", ".2%"),
+    "top1": ("top-1", "%"),
+    "f1": ("micro F1", "%"),
     "mse": ("mean squared error", ".4g"),
-    "agreement": ("agreement with the dense model", ".2%"),
+    "agreement": ("agreement with the dense model", "%"),
     "r2": ("R2 against the dense model", ".4f"),
 }
+Bounds = tuple[float, float]
+
+
+class Interval(Frozen):
+    """Where the metric lies with 95 % confidence, (low, high): what other test examples of the same kind might give."""
+
+    dense: Bounds
+    pruned: Bounds
+    drop: Bounds = Field(description="Of the two files on the same examples; without 0 it is more than chance.")
+    source: str = Field(description="How it was computed.")
+
+
+class Changed(Frozen):
+    """Examples (or positions, where each has its own class) by which of the two files is right."""
+
+    both_right: int
+    only_dense: int
+    only_pruned: int
+    both_wrong: int
 
 
 class Accuracy(Frozen):
@@ -31,6 +50,23 @@ class Accuracy(Frozen):
         default="test", description="Used once, for the delivered file; models are chosen on a validation split."
     )
 
+    unit: Literal["examples", "images"] = Field(default="examples", description="What an example is called.")
+    interval: Interval | None = Field(default=None, description="None: the metric has no closed form (f1, r2).")
+    changed: Changed | None = Field(default=None, description="None: the metric knows no right and wrong.")
+
+    @property
+    def is_percent(self) -> bool:
+        """Whether the metric is a share."""
+        return METRICS[self.metric][1] == "%"
+
+    @property
+    def is_beyond_chance(self) -> bool | None:
+        """Whether the two files differ by more than the choice of test examples explains; None: not known."""
+        if self.interval is None:
+            return None
+        low, high = self.interval.drop
+        return low > 0 or high < 0
+
     @staticmethod
     def named(metric: str) -> str:
         """The metric in sentences."""
@@ -39,7 +75,38 @@ class Accuracy(Frozen):
     @staticmethod
     def formatted(metric: str, value: float) -> str:
         """A value of the metric in sentences."""
-        return format(value, METRICS[metric][1])
+        form = METRICS[metric][1]
+        return percent(value) if form == "%" else format(value, form)
+
+
+def percent(share: float) -> str:
+    """A share in sentences: 99.14 %."""
+    return f"{100 * share:.2f} %"
+
+
+class ClassReport(Frozen):
+    """One class of the test split, by both files."""
+
+    label: int
+    name: str
+    examples: int = Field(description="Of this class; positions, where each has its own class.")
+    dense_right: int
+    pruned_right: int
+    taken_for: str | None = Field(default=None, description="The class that it is now taken for more often.")
+    taken_more: int = Field(default=0, description="How much more often.")
+
+    @property
+    def change(self) -> int:
+        """How many more are right."""
+        return self.pruned_right - self.dense_right
+
+
+class Confusion(Frozen):
+    """Counts; a row is what is true, a column what a file says, both in the order of names."""
+
+    names: tuple[str, ...]
+    dense: tuple[tuple[int, ...], ...]
+    pruned: tuple[tuple[int, ...], ...]
 
 
 class Pair(Frozen):
@@ -156,6 +223,24 @@ class Convergence(Frozen):
     primal: float
     dual: float
     ended: str
+    relative: float | None = Field(
+        default=None, description="How far the weights were from their set, as a share of their norm."
+    )
+
+
+class Round(Frozen):
+    """What was told of one round of training; None: such a round has no such number."""
+
+    step: int = Field(description="Rounds over the whole job, from 1.")
+    phase: str = Field(description="admm, prune, retrain or quantize.")
+    round: int = Field(description="Within its phase and stage.")
+    loss: float | None = None
+    accuracy: float | None = Field(default=None, description="By the metric, on the validation split.")
+    accuracy_pruned: float | None = Field(default=None, description="Of the projected weights.")
+    primal: float | None = None
+    dual: float | None = None
+    rho: float | None = None
+    pruning_rate: float | None = None
 
 
 class Checks(Frozen):
@@ -170,7 +255,9 @@ class Checks(Frozen):
 class Manifest(Frozen):
     """What is needed to do it again."""
 
+    model_name: str = "model.onnx"
     model_sha256: str
+    dataset_name: str = "data.npz"
     dataset_sha256: str
     plan: dict[str, Any]
     preprocess: Preprocess
@@ -181,6 +268,7 @@ class Manifest(Frozen):
     device: str
     machine: str = Field(default="", description="The processor that the files were measured on, and its cores.")
     seconds: float
+    command: str = Field(default="", description="What does it again, in a folder with both files and this manifest.")
 
 
 class Report(Frozen):
@@ -200,8 +288,12 @@ class Report(Frozen):
     delivered: tuple[LayerForm, ...] = Field(default=(), description="Layers whose form was chosen by measurement.")
     runtimes: tuple[str, ...] = Field(default=(), description="Which runtimes gain from this file, and from what.")
     layers: tuple[LayerReport, ...]
+    classes: tuple[ClassReport, ...] = Field(default=(), description="Of top1, by label.")
+    confusion: Confusion | None = Field(default=None, description="Of at most 30 classes.")
+    history: tuple[Round, ...] = Field(default=(), description="All rounds, those before a restart too.")
     convergence: Convergence
     search: tuple[SearchPoint, ...] = Field(default=(), description="What max_accuracy_drop tried, in order.")
     checks: Checks
     notes: tuple[str, ...] = ()
+    next: tuple[str, ...] = Field(default=(), description="What to try next, the most useful first.")
     manifest: Manifest

@@ -74,7 +74,7 @@ def about(facts: Facts) -> tuple[str, ...]:
 def _speed(f: Facts) -> str:
     taken = f"a call takes {f.pruned_ms:.3g} ms, {f.dense_ms:.3g} ms with the dense file, in ONNX Runtime on one thread"
     if f.speedup >= FAST:
-        return f"{taken}: {f.speedup:.2f} times as fast"
+        return f"{taken}: {f.speedup:.2f} times as fast, call by call"
     return f"{taken}: {'about as fast' if f.speedup > SLOW else 'slower'} ({f.speedup:.2f}x)"
 
 
@@ -122,7 +122,7 @@ def _zeros(f: Facts) -> str:
         return ""
     where = " and ".join(WHERE[kind] for kind in f.scattered)
     return (
-        f"{f.zeros:.0%} of the weights in the file are zero, {where}: ONNX Runtime (on CPUs and with CUDA) and "
+        f"{100 * f.zeros:.0f} % of the weights in the file are zero, {where}: ONNX Runtime (on CPUs and with CUDA) and "
         "TensorRT multiply by them all the same, so they save bytes in a compressed or packed file, and no time"
     )
 

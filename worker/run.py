@@ -28,6 +28,7 @@ from pruning.onnx.vet import Limits
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
+from pruning.recipe import bare
 from pruning.result import Result
 from pruning.stages.problem import Checkpoint
 from store import artifacts, events, jobs, uploads
@@ -135,6 +136,8 @@ def run_job(job_id: str, attempt: int) -> None:
         settings().cache,
         min(settings().max_dataset_memory, settings().job_memory_bytes // 2),
         artifacts.path(teacher.sha256).read_bytes() if teacher else None,
+        bare(model.name, "model.onnx"),
+        bare(dataset.name, "data.npz"),
     )
     trim(settings().cache, settings().max_cache_bytes)
     delivery = prune(order, Row(job_id, attempt), _resume(job, attempt))

@@ -109,7 +109,8 @@ class Checkpoint:
     """All that a method needs to go on elsewhere, after `done` rounds of a phase of a stage, counted from 0.
 
     numbers: step (training steps so far); seconds, shown (rounds told to the listener) and progress, which are set
-    where it is followed; and of the last ADMM round primal, dual, relative and rounds (its number).
+    where it is followed; and of the last ADMM round primal, dual, relative and rounds (its number). history: all
+    rounds so far, as the report has them; set where it is followed.
     """
 
     phase: Phase
@@ -118,6 +119,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, float]
     stage: int = 0
+    history: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ def test_a_job_without_labels(service: Service, model: str) -> None:
     assert done["status"] == "succeeded", done["error"]
     report = service.http.get(f"/v1/jobs/{done['id']}/report").json()
     assert (report["accuracy"]["metric"], report["accuracy"]["dense"]) == ("agreement", 1)
-    assert 0.5 < report["accuracy"]["pruned"] <= 1 and "agreement with the dense model 100.00%" in report["headline"]
+    assert 0.5 < report["accuracy"]["pruned"] <= 1 and "agreement with the dense model 100.00 %" in report["headline"]
     page = service.http.get(f"/v1/jobs/{done['id']}/report", headers={"Accept": "text/html"}).text
-    assert "Agreement with the dense model, 200 test examples" in page
+    assert "Agreement with the dense model, 200 test images" in page
 
 
 def test_parquet_is_read_and_kept_decoded(service: Service, tmp_path) -> None:

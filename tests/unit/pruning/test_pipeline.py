@@ -97,7 +97,7 @@ def test_the_report_says_what_was_measured_and_who_gains(digits):
     assert {row.batch for row in report.latencies} == {1, 32} and report.latencies[0] == report.latency
     assert report.loading is not None and report.loading.dense_ms > 0
     assert f"{report.latency.speedup:.2f}" in report.runtimes[0]
-    assert any("90% of the weights in the file are zero, anywhere" in text for text in report.runtimes)
+    assert any("90 % of the weights in the file are zero, anywhere" in text for text in report.runtimes)
 
 
 def test_the_accuracy_is_that_of_the_delivered_file(digits):
@@ -145,6 +145,33 @@ def test_the_listener_hears_the_whole_story(digits):
     assert {"loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho"} <= set(listener.metrics[1].values)
 
 
+def test_the_history_is_what_the_listener_heard(digits):
+    _, listener, delivery = digits
+    history = delivery.report.history
+    assert [(r.step, r.phase, r.round) for r in history] == [(m.step, m.phase, m.round) for m in listener.metrics[1:]]
+    for told, heard in zip(history, listener.metrics[1:], strict=True):
+        known = {k: v for k, v in told.model_dump().items() if k in heard.values}
+        assert known == {k: heard.values[k] for k in known} and known.keys() == heard.values.keys() - {"relative"}
+    assert history[-1].primal is None and history[0].primal is not None
+
+
+def test_the_report_says_what_each_class_lost(digits):
+    dense, _, delivery = digits
+    report, data = delivery.report, np.load(EXAMPLES / "digits.npz")
+    confusion, changed, a = report.confusion, report.accuracy.changed, report.accuracy
+    assert confusion is not None and changed is not None and a.interval is not None and a.unit == "images"
+    for content, said in ((dense, confusion.dense), (delivery.files["pruned.onnx"], confusion.pruned)):
+        session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+        output = np.asarray(session.run(None, {"image": data["x_test"].astype(np.float32)})[0]).argmax(1)
+        assert [list(row) for row in said] == [
+            [sum((data["y_test"] == t) & (output == p)) for p in range(10)] for t in range(10)
+        ]
+    assert sum(changed.model_dump().values()) == 360 == sum(c.examples for c in report.classes)
+    assert a.drop == pytest.approx((changed.only_dense - changed.only_pruned) / 360)
+    assert a.interval.drop[0] < a.drop < a.interval.drop[1] and a.interval.dense[0] < a.dense < a.interval.dense[1]
+    assert report.next and report.manifest.command.startswith("python -m pruning model.onnx data.npz --plan")
+
+
 @pytest.mark.parametrize("place", [0, 1, 2, 3, 4])
 def test_resumed_equals_uninterrupted(tiny, tiny_data, place):
     whole = Recorder()
@@ -154,6 +181,7 @@ def test_resumed_equals_uninterrupted(tiny, tiny_data, place):
     assert got.files["pruned.onnx"] == expected.files["pruned.onnx"]
     assert got.files["masks.safetensors"] == expected.files["masks.safetensors"]
     assert got.report.convergence == expected.report.convergence
+    assert got.report.history == expected.report.history
     assert resumed.steps < whole.steps
 
 

@@ -20,7 +20,7 @@ def words(facts: Facts) -> str:
 def test_scattered_zeros_save_no_time_and_another_pattern_would():
     said = words(PLAIN)
     assert "0.99 ms, 1 ms with the dense file" in said and "about as fast (1.01x)" in said
-    assert "90% of the weights in the file are zero, anywhere" in said and "no time" in said
+    assert "90 % of the weights in the file are zero, anywhere" in said and "no time" in said
     assert "DeepSparse" in said and "pattern filter" in said and "column" in said
     assert "XNNPACK" not in said and "OpenVINO" not in said  # there are no layers that these would gain from
 
