@@ -140,7 +140,8 @@ def _coded(text: str) -> Markup:
 
 
 def _glued(text: str) -> str:
-    """With numbers on the line of their units."""
+    """With numbers on the line of their units and names."""
+    text = text.replace("top-1", "top\N{NON-BREAKING HYPHEN}1")
     return re.sub(r"(?<=\d) (?=(?:[kMG]B|ms|points)\b|%)", "\N{NO-BREAK SPACE}", text)
 
 
