@@ -49,7 +49,7 @@ def test_digits_become_smaller_files(service: Service, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, said, err = run(service, "prune", *digits, "--rate", 20, "--plan", plan(tmp_path, **SHORT), "-o", out)
     assert code == 0, err
-    assert "76,320 weights became 3,816 (20.0x)" in said and "milliseconds" in said and f"{out}: " in said
+    assert "76,320 weights became 3,816" in said and "milliseconds" in said and f"{out}: " in said
     assert onnx.load(out / "pruned.onnx").graph.node and (out / "packed.onnx").stat().st_size < 50_000
     assert "retrain" in err and "\x1b" not in said + err
 
