@@ -52,6 +52,8 @@ def test_the_file_is_what_the_report_says(service: Service, done: dict) -> None:
     assert report["accuracy"]["pruned"] > 0.95
     assert report["compression"]["pruning_rate"] == pytest.approx(20, abs=0.01)
     assert report["manifest"]["plan"]["budget"] == PLAN["budget"]
+    assert report["manifest"]["model_name"] == "digits.onnx" and "pruning digits.onnx" in report["manifest"]["command"]
+    assert [r["step"] for r in report["history"]] == list(range(1, 16))
 
 
 def test_the_row_says_what_the_report_says(service: Service, done: dict) -> None:
