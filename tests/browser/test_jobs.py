@@ -157,6 +157,10 @@ def test_pages_that_draw_nothing_load_nothing_to_draw(page: Page, service: Servi
     sent = answer.value.headers
     assert sent["content-encoding"] == "gzip" and int(sent["content-length"]) < 1_700_000
     assert "immutable" in sent["cache-control"]
+    style = service.http.get("/static/secateur.css")
+    again = service.http.get("/static/secateur.css", headers={"If-None-Match": style.headers["etag"]})
+    assert (style.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert service.http.get("/static/nothing.js").status_code == 404
     own = sum(file.stat().st_size for file in (HOUSE / "api/pages/static").iterdir())
     assert own < MOST_BYTES
 

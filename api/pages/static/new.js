@@ -14,7 +14,8 @@ const GOALS = [ // value: what stands in the field; plan(n): what is written; n(
 ];
 const asked = new URLSearchParams(location.search);
 let plan = { budget: { pruning_rate: 10 } }, methods, model = null, dataset = null, timer, turn = 0;
-const onceKey = idempotencyKey(); // two clicks, or a reload of an answer that was lost, make one job
+let posted = { text: null, key: null }; // two clicks on the same make one job
+window.addEventListener("pageshow", (event) => { if (event.persisted) { posted = { text: null, key: null }; changed(); } });
 
 function showGoals() {
   const current = GOALS.find((goal) => goal.n(plan) !== undefined && goal.n(plan) !== null) || GOALS[0];
@@ -114,9 +115,10 @@ byId("job-name").addEventListener("input", commands);
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   byId("submit").disabled = true;
-  const name = byId("job-name").value.trim();
+  const name = byId("job-name").value.trim(), body = { model_id: model.id, dataset_id: dataset.id, plan, ...(name ? { name } : {}) };
+  if (posted.text !== JSON.stringify(body)) posted = { text: JSON.stringify(body), key: idempotencyKey() };
   attempt(async () => {
-    const job = await ask("/v1/jobs", { method: "POST", body: { model_id: model.id, dataset_id: dataset.id, plan, ...(name ? { name } : {}) }, headers: { "Idempotency-Key": onceKey } });
+    const job = await ask("/v1/jobs", { method: "POST", body, headers: { "Idempotency-Key": posted.key } });
     location.href = `/jobs/${job.id}`;
   }).then(() => { byId("submit").disabled = false; window.scrollTo(0, 0); });
 });

@@ -60,14 +60,19 @@ export function upload(path, file, onProgress) {
   });
 }
 
-/** Look again after `seconds` until show() says "done"; rests while the page is not seen. */
+/** Look again after `seconds` until show() says "done"; rests while the page is not seen. Never two looks at once. */
 export function repeat(show, seconds = 1) {
+  let timer = null; // null while a look is under way, and after the last
   const once = async () => {
-    let state = "again";
-    if (!document.hidden) state = await attempt(show);
-    if (state !== "done") setTimeout(once, 1000 * seconds);
+    timer = null;
+    const state = document.hidden ? "again" : await attempt(show);
+    if (state !== "done") timer = setTimeout(once, 1000 * seconds);
   };
-  document.addEventListener("visibilitychange", () => document.hidden || attempt(show));
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || timer === null) return;
+    clearTimeout(timer);
+    once();
+  });
   return once();
 }
 
@@ -111,10 +116,17 @@ export function fileLink(href, text, { inTab = false } = {}) {
   return a;
 }
 
-/** All pages of a list, up to `most` rows. */
-export async function all(path, most = 200) {
-  const { items } = await ask(`${path}${path.includes("?") ? "&" : "?"}limit=${Math.min(most, 200)}`);
-  return items;
+/** The rows of a list, page by page, `most` at most. */
+export async function all(path, most = 1000) {
+  const rows = [];
+  let cursor = null;
+  do {
+    const query = new URLSearchParams({ limit: Math.min(most, 200), ...(cursor ? { cursor } : {}) });
+    const page = await ask(`${path}${path.includes("?") ? "&" : "?"}${query}`);
+    rows.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && rows.length < most);
+  return rows;
 }
 
 export const idempotencyKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
