@@ -20,7 +20,8 @@ from pruning.onnx.dtypes import FLOATS, HALVES, name_of
 from pruning.onnx.network import Network
 from pruning.onnx.node import shown
 from pruning.onnx.shrink import readers
-from pruning.onnx.vet import graphs_of, opset_of
+from pruning.onnx.sizes import check_sizes
+from pruning.onnx.vet import Limits, graphs_of, opset_of
 
 LARGEST_DIFFERENCE = 1e-3
 EXAMPLES = 2
@@ -128,6 +129,8 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
     for batch, frame, examples in _readings(ports):
         for size in SIZES if any(None in port.example_shape for port in ports) else SIZES[:1]:
             try:
+                if batch is not None or frame:  # vetting assumed small dimensions beside this literal batch
+                    check_sizes(model, Limits().inferred_elements, Limits().rank, size)
                 x = {port.name: random_input(port, examples, size) for port in ports}
                 one_pass = {k: torch.from_numpy(v[0] if frame == 0 else v) for k, v in x.items()}
                 network = convert(model, one_pass, batch)

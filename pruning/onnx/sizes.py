@@ -11,14 +11,15 @@ LARGE = 1024  # elements from which on an initializer's values say nothing about
 ASSUMED = 2  # of a dimension known only at run time
 
 
-def check_sizes(model: ModelProto, most: int, rank: int) -> None:
+def check_sizes(model: ModelProto, most: int, rank: int, assumed: int = ASSUMED) -> None:
     """A small file can ask for terabytes: no value may have more elements than `most`, or more axes than `rank`.
 
+    Args: assumed: takes the place of dimensions of inputs that are known only at run time.
     Raises: RejectedModel.
     """
     _check(model.graph, most, rank)
     try:
-        graph = onnx.shape_inference.infer_shapes(skeleton(model, ASSUMED)).graph
+        graph = onnx.shape_inference.infer_shapes(skeleton(model, assumed)).graph
     except Exception as error:  # InferenceError, and RuntimeError from the C++ side
         raise RejectedModel(f"the shapes of the graph do not fit together: {first_line(error)}") from error
     _check(graph, most, rank)
