@@ -5,10 +5,10 @@ from html import escape
 from typing import Any, NamedTuple
 
 METRICS: dict[str, tuple[str, str]] = {  # as the service's reports have them: name in sentences, format
-    "top1": ("top-1", ".2%"),
-    "f1": ("micro F1", ".2%"),
+    "top1": ("top-1", "%"),
+    "f1": ("micro F1", "%"),
     "mse": ("mean squared error", ".4g"),
-    "agreement": ("agreement with the dense model", ".2%"),
+    "agreement": ("agreement with the dense model", "%"),
     "r2": ("R2 against the dense model", ".4f"),
 }
 
@@ -52,7 +52,8 @@ class Report(dict[str, Any]):
 
 def formatted(metric: str, value: float | None) -> str:
     """A value of a metric for people; an unknown metric as a number."""
-    return "" if value is None else format(value, METRICS.get(metric, ("", ".4g"))[1])
+    form = METRICS.get(metric, ("", ".4g"))[1]
+    return "" if value is None else f"{100 * value:.2f} %" if form == "%" else format(value, form)
 
 
 def _accuracy(accuracy: dict[str, Any]) -> Line:

@@ -37,6 +37,8 @@ def test_upload_to_download(page: Page, service: Service, tmp_path: Path) -> Non
     drop(page, "#model .drop", EXAMPLES / "digits.onnx")
     page.get_by_text("What was found in it").click()
     expect(page.get_by_role("row", name="conv2")).to_contain_text("589,824")
+    page.locator("#datasets-file").set_input_files(EXAMPLES / "make_digits.py")
+    expect(page.locator("#dataset [role=alert]")).to_be_visible()
     page.locator("#datasets-file").set_input_files(EXAMPLES / "digits.npz")
     expect(page.locator("#dataset")).to_contain_text("360 examples of 1 × 8 × 8")
     page.locator("#goal-smaller ~ input").fill("20")
@@ -117,7 +119,7 @@ def test_every_field_of_the_schema_has_its_place_and_its_help(page: Page, servic
         "method": "gradual",
     }
     expect(page.locator("#verdict")).to_contain_text("conv1 stays dense")
-    look(page, "new-fields")
+    look(page, "new-fields", ["narrow"])
 
 
 def test_what_is_wrong_is_said_where_it_is(page: Page, ids: dict[str, str]) -> None:
@@ -143,7 +145,7 @@ def test_a_file_that_is_no_model_is_refused_in_words(page: Page, tmp_path: Path)
     page.locator("#models-file").set_input_files(wrong)
     expect(page.locator("#model [role=alert]")).to_contain_text("ONNX")
     assert page.get_by_role("button", name="Prune").is_disabled()
-    look(page, "refused")
+    look(page, "refused", ["narrow"])
 
 
 def test_by_keyboard_alone(page: Page, ids: dict[str, str]) -> None:

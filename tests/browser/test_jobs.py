@@ -40,7 +40,7 @@ def test_a_job_is_watched_and_cancelled(page: Page, service: Service, ids: dict[
     before = page.evaluate(POINTS)
     began = page.evaluate(ZEROS)
     page.wait_for_function(f"{POINTS} > {before + 4} && {ZEROS} > {began + 5}")
-    look(page, "running")
+    look(page, "running", ["narrow"])
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#about")).to_contain_text("cancelled")
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
@@ -55,10 +55,12 @@ def test_a_job_is_watched_and_cancelled(page: Page, service: Service, ids: dict[
     assert service.http.get(f"/v1/jobs/{job}").status_code == 404
 
 
-def test_a_finished_job_shows_its_result(page: Page, done: list[str]) -> None:
+def test_a_finished_job_shows_its_result(page: Page, service: Service, done: list[str]) -> None:
     page.goto(f"/jobs/{done[0]}")
     expect(page.locator("#headline")).to_contain_text("76,320 weights became 3,816")
     expect(page.locator("#numbers")).to_contain_text("packed.onnx")
+    advice = service.http.get(f"/v1/jobs/{done[0]}/report").json()["next"]
+    assert page.locator("#next li").count() == len(advice) > 0
     page.wait_for_function(f"{POINTS} == 5")
     page.get_by_text("The same as a table").click()
     assert page.locator("#rounds tr").count() == 5
@@ -72,7 +74,7 @@ def test_a_failed_job_explains_itself(page: Page, service: Service, ids: dict[st
     page.goto(f"/jobs/{job}")
     expect(page.get_by_role("alert").filter(has_text="no CUDA device; use auto or cpu")).to_be_visible()
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
-    look(page, "failed")
+    look(page, "failed", ["narrow"])
     page.get_by_role("link", name="Again, with changes").click()
     page.wait_for_url(f"**/new?from={job}")
 
@@ -171,7 +173,7 @@ def test_a_key_is_asked_for_and_carried(open_page: Opened, tmp_path: Path) -> No
         page = open_page(locked)
         page.goto("/models")
         page.get_by_label("This service asks for an API key").wait_for()
-        look(page, "key")
+        look(page, "key", ["narrow"])
         page.get_by_label("This service asks for an API key").fill(locked.new_key("anna"))
         page.get_by_role("button", name="Use it").click()
         expect(page.locator("#empty")).to_contain_text("No models yet.")

@@ -9,7 +9,7 @@ let jobs = [], plots = null, turn = 0;
 const reports = new Map();
 const better = (metric) => (metric === "mse" ? -1 : 1);
 const smallest = (r) => Math.min(r.bytes_packed ?? Infinity, r.bytes_pruned);
-const nameOf = (job) => job.name || goal(job.plan);
+const nameOf = (job) => job.name || `${goal(job.plan)} (…${job.id.slice(-4)})`;
 
 /** Those of which no other is at least as good in both, and better in one. cost: less is better. */
 export function front(items, cost, gain) {

@@ -143,6 +143,10 @@ async function showResult(job) {
     byId("numbers").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ...["", "Dense", "Pruned", "Gain"].map((head, i) => el("th", { scope: "col", class: i ? "n" : null }, head || el("span", { class: "hidden" }, "What"))))), el("tbody", {}, lines.map((cells) => row(cells, [], [1, 2, 3])))));
     if (!r.goal_met) byId("headline").after(el("p", { class: "note bad" }, "The goal was not met. The report says by how much, and what to do."));
   }
+  const report = await ask(`/v1/jobs/${id}/report`);
+  byId("notes").replaceChildren(...report.notes.map((text) => el("p", { class: "note" }, `${text[0].toUpperCase()}${text.slice(1)}.`)));
+  byId("next").replaceChildren(...report.next.map((text) => el("li", {}, `${text[0].toUpperCase()}${text.slice(1)}.`)));
+  byId("next-box").hidden = !report.next.length;
   byId("files").replaceChildren(el("li", {}, fileLink(`/v1/jobs/${id}/report`, "Report", { inTab: true }), ": what was measured, what was checked, what next"), ...items.map((file) => el("li", {}, fileLink(file.url, file.name), ` ${bytes(file.bytes)}`)));
 }
 

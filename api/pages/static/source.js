@@ -45,7 +45,9 @@ export class Source {
     this.onReady(null);
     if (this.noun === "datasets") {
       this.again.hidden = true;
-      if (!this.reading.format && !SUFFIXES[suffix]) { this.reading.format = "imagefolder"; this.refill(); }
+      if (SUFFIXES[suffix] && this.guessed) { delete this.reading.format; this.refill(); }
+      this.guessed = !this.reading.format && !SUFFIXES[suffix]; // one that was chosen stays
+      if (this.guessed) { this.reading.format = "imagefolder"; this.refill(); }
     }
     const query = new URLSearchParams({ name: file.name, ...Object.fromEntries(Object.entries(this.reading).map(([k, v]) => [k, Array.isArray(v) ? v.join(",") : v])) });
     this.progress.hidden = false;

@@ -92,7 +92,7 @@ def test_a_key_is_never_printed(slept: Clock, capsys, key: str) -> None:
 def test_the_report_is_a_table(script: Scripted, capsys) -> None:
     assert cli.main(["jobs", "report", "job_1"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(REPORT["headline"]) and "99.00%" in out and "-1.00 points" in out and "40.0x" in out
+    assert out.startswith(REPORT["headline"]) and "99.00 %" in out and "-1.00 points" in out and "40.0x" in out
     assert cli.main(["jobs", "report", "job_1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == REPORT
 

@@ -136,7 +136,7 @@ def test_wait_raises_what_the_job_failed_of(slept: Clock) -> None:
     with pytest.raises(JobEnded, match="job job_1 failed: out of memory"):
         script.client().job("job_1").wait(lambda job: seen.append((job.state["status"], job.now)))
     assert [status for status, _ in seen] == ["running", "failed"]
-    assert seen[0][1].in_words() == "top-1 50.00% (dense 99.00%), on validation examples"
+    assert seen[0][1].in_words() == "top-1 50.00 % (dense 99.00 %), on validation examples"
 
 
 def test_the_asynchronous_client_does_the_same() -> None:

@@ -32,7 +32,7 @@ def test_waiting_shows_one_table_that_is_written_over(shell: InteractiveShell, s
     pages = [o.data["text/html"] for o in shown]
     assert len(pages) == 3 and [bool(o.update) for o in shown] == [False, True, True]
     assert len({o.transient["display_id"] for o in shown}) == 1
-    assert "value='0.250'" in pages[0] and "top-1 50.00%" in pages[0] and "admm, round 3, 25%" in pages[0]
+    assert "value='0.250'" in pages[0] and "top-1 50.00 %" in pages[0] and "admm, round 3, 25%" in pages[0]
     assert "100 weights became &lt;5&gt;" in pages[2] and "40.0x" in pages[2]
     assert all("&lt;b&gt;digits" in page and "<b>digits" not in page for page in pages)
 
