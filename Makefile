@@ -13,7 +13,7 @@ up: $(VENV)/ready  ## start the service
 	@$(BIN)/python -m service
 
 test: $(VENV)/ready-dev  ## all tests, on two cores; ARGS="-k name" for some
-	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/ready-dev  ## style, types, structure
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader
 
 from api.problems import Problem
+from store.settings import settings
 
 HERE = Path(__file__).parent
 PLOTLY = f"/static/plotly-{version('plotly')}.js"
@@ -69,8 +70,9 @@ def _own() -> dict[str, tuple[bytes, str]]:
 def _page(template: str):  # type: ignore[no-untyped-def]
     """An endpoint; what a page is about stands in its address, which its script reads."""
 
-    async def page() -> HTMLResponse:
-        return HTMLResponse(templates.get_template(template).render())
+    async def page(request: Request) -> HTMLResponse:
+        is_plain = not request.url.query and not settings().auth  # a request made ahead can carry neither
+        return HTMLResponse(templates.get_template(template).render(is_plain=is_plain))
 
     return page
 
