@@ -23,6 +23,6 @@ def create() -> FastAPI:
     app.add_middleware(SmallBodies)
     for noun in (models, datasets, jobs, plans, events, artifacts, methods, health):
         app.include_router(noun.router)
-    pages.install(app)
+    app.include_router(pages.router)
     examples.install(app)
     return app

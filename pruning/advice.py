@@ -109,12 +109,11 @@ def ended_far(r: Report) -> str:
     far = r.convergence.relative
     if far is None or far < FAR or r.accuracy.drop <= 0:
         return ""
-    rounds = 2 * r.convergence.rounds
-    where = "admm" if not r.manifest.plan.get("quantize") else "quantize"
-    wanted: dict[str, Any] = {"admm": {"rounds": rounds}}
+    more: dict[str, Any] = {"admm": {"rounds": 2 * r.convergence.rounds}}
+    wanted = {"quantize": more} if r.manifest.plan.get("quantize") else more
     return (
         f"ADMM ended with the weights {100 * far:.0f} % of their norm away from where they were cut to; more rounds "
-        f"bring them nearer before the cut, {_said(wanted if where == 'admm' else {'quantize': wanted})}"
+        f"bring them nearer before the cut, {_said(wanted)}"
     )
 
 

@@ -105,7 +105,7 @@ def heartbeat(session: Session, job_id: str, attempt: int) -> str | None:
 
 
 def progress(session: Session, job_id: str, attempt: int, values: Mapping[str, Any]) -> None:
-    """Set phase, progress, round, eta_seconds of a running attempt.
+    """Set phase, progress, round, layers, eta_seconds of a running attempt.
 
     Raises: Fenced: another attempt has the job, or it is being cancelled.
     """

@@ -81,7 +81,8 @@ class Dataset(Upload, Base):
 class Job(Base):
     """A pruning job.
 
-    attempt counts claims and fences late writers; crashes counts lost processes since the last retry.
+    attempt counts claims and fences late writers; crashes counts lost processes since the last retry. layers: share of
+    each layer's weights near zero after the newest round; not loaded with lists.
     """
 
     __tablename__ = "jobs"
@@ -103,6 +104,7 @@ class Job(Base):
     phase: Mapped[str | None]
     progress: Mapped[float] = mapped_column(default=0.0)
     round: Mapped[int | None]
+    layers: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
     eta_seconds: Mapped[float | None]
     goal_met: Mapped[bool | None]
     error: Mapped[str | None]

@@ -83,10 +83,10 @@ class Row:
         """Add a row, and an event for those who watch."""
 
         def write(session: Session) -> None:
-            jobs.progress(session, self.job_id, self.attempt, {"round": metric.round})
+            now = {"round": metric.round, "layers": dict(metric.layers)}
+            jobs.progress(session, self.job_id, self.attempt, now)
             values = {"metric": metric.measure, **metric.values}
-            kept = {**values, "layers": dict(metric.layers)}
-            events.put_metric(session, self.job_id, metric.step, metric.phase, metric.round, kept)
+            events.put_metric(session, self.job_id, metric.step, metric.phase, metric.round, values)
             data = {"step": metric.step, "phase": metric.phase, "round": metric.round, **values}
             events.append(session, self.job_id, "round", data)
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader
 
@@ -30,13 +30,6 @@ TYPES = {".css": "text/css", ".js": "text/javascript"}
 templates = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
 templates.globals["plotly"] = PLOTLY
 router = APIRouter(include_in_schema=False)
-
-
-def install(app: FastAPI) -> None:
-    """Add the pages, their style and their scripts."""
-    for path, template in PAGES.items():
-        router.add_api_route(path, _page(template), response_class=HTMLResponse, methods=["GET"])
-    app.include_router(router)
 
 
 @router.get(PLOTLY)
@@ -87,3 +80,7 @@ def _script() -> Path:
 @cache
 def _zipped() -> bytes:
     return gzip.compress(_script().read_bytes(), 6)
+
+
+for path, template in PAGES.items():
+    router.add_api_route(path, _page(template), response_class=HTMLResponse, methods=["GET"])

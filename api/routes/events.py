@@ -91,7 +91,7 @@ def listing(
 @router.get("/metrics", response_model=MetricsOut)
 def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
     """One entry for each round."""
-    jobs.get(session, owner, job_id)
+    job = jobs.get(session, owner, job_id)
     rows = events.metrics(session, job_id)
     named = ("loss", "accuracy", "accuracy_pruned", "primal", "dual", "rho", "pruning_rate")
     series = {name: [row.values.get(name) for row in rows] for name in named}
@@ -100,7 +100,7 @@ def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
         step=[r.step for r in rows],
         phase=[r.phase for r in rows],
         round=[r.round for r in rows],
-        layers=rows[-1].values.get("layers", {}) if rows else {},
+        layers=job.layers or {},
         **series,
     )
 

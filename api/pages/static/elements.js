@@ -36,6 +36,7 @@ export function duration(s) {
   return s < 5400 ? `${Math.round(s / 60)} min` : `${(s / 3600).toFixed(1)} h`;
 }
 
+export const ENDED = ["succeeded", "failed", "cancelled"];
 const SHARES = ["top1", "f1", "agreement"];
 const NAMES = { top1: "Top-1", f1: "Micro F1", mse: "Mean squared error", agreement: "Agreement", r2: "R2" };
 export const metricName = (metric) => NAMES[metric] || "Accuracy";

@@ -1,12 +1,10 @@
 // One job, live: phase, curves, layers, events; at the end the result.
 import { ask, repeat, attempt, fileLink } from "./service.js";
-import { byId, el, link, badge, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, lost, metricName, isShare, day } from "./elements.js";
+import { ENDED, byId, el, link, badge, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, lost, metricName, isShare, day } from "./elements.js";
 import { figure, draw } from "./plots.js";
 
 const id = location.pathname.split("/").pop();
-const ENDED = ["succeeded", "failed", "cancelled"];
-const PHASES = ["import", "baseline", "admm", "prune", "retrain", "quantize", "remove", "pack", "verify", "measure", "report"];
-const expected = ask("/v1/methods").then((methods) => methods.phases);
+let expected = null, reported = null; // asked for once: phases in their order and what to expect of them; the report
 let seen = 0, analysis = null, plots = null, filled = "", events = [];
 
 async function show() {
@@ -30,10 +28,11 @@ async function showState(job, ended) {
   const waiting = job.queue_position ? `waits for a worker, number ${job.queue_position} in the queue` : `${job.phase || "begins"}${job.round ? `, round ${job.round}` : ""}, ${percent(job.progress, 0)}${left}`;
   byId("state").textContent = ended ? "" : job.status === "cancelling" ? "cancelling: its process is being ended" : `${job.status}: ${waiting}`;
   byId("progress").value = job.progress;
-  const at = PHASES.indexOf(job.phase);
-  const phases = PHASES.filter((name) => name !== "quantize" || job.plan.quantize);
-  refresh(byId("phases"), phases.map((name) => el("li", { class: PHASES.indexOf(name) < at ? "done" : null, "aria-current": name === job.phase ? "step" : null }, name)));
-  byId("expect").textContent = job.phase ? (await expected)[job.phase] || "" : "";
+  expected ||= (await ask("/v1/methods")).phases;
+  const phases = Object.keys(expected).filter((name) => name !== "quantize" || job.plan.quantize);
+  const at = phases.indexOf(job.phase);
+  refresh(byId("phases"), phases.map((name, i) => el("li", { class: i < at ? "done" : null, "aria-current": name === job.phase ? "step" : null }, name)));
+  byId("expect").textContent = expected[job.phase] || "";
   byId("plan").textContent = JSON.stringify(job.plan, null, 2);
   actions(job, ended);
 }
@@ -74,6 +73,11 @@ function said({ kind, data }) {
   return `${kind}: ${data.text || data.reason || JSON.stringify(data)}`;
 }
 
+/** Asked for once. */
+async function theReport() {
+  return (reported ||= await ask(`/v1/jobs/${id}/report`));
+}
+
 /** Drawing that fails must not stop the page. */
 async function attemptQuietly(action) {
   try { await action(); } catch (error) { console.warn(error); }
@@ -92,7 +96,7 @@ async function showRounds(job) {
 
 async function showLayers(job, shares) {
   analysis ||= await ask(`/v1/models/${job.model_id}/analysis`);
-  const report = job.status === "succeeded" ? await ask(`/v1/jobs/${id}/report`) : null;
+  const report = job.status === "succeeded" ? await theReport() : null;
   const exact = report && Object.fromEntries(report.layers.map((layer) => [layer.name, layer.sparsity]));
   if (exact) byId("layers-help").textContent = "Share of each layer's weights that are zero, counted in the delivered file.";
   const values = exact || shares, now = JSON.stringify(values);
@@ -143,7 +147,7 @@ async function showResult(job) {
     byId("numbers").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ...["", "Dense", "Pruned", "Gain"].map((head, i) => el("th", { scope: "col", class: i ? "n" : null }, head || el("span", { class: "hidden" }, "What"))))), el("tbody", {}, lines.map((cells) => row(cells, [], [1, 2, 3])))));
     if (!r.goal_met) byId("headline").after(el("p", { class: "note bad" }, "The goal was not met. The report says by how much, and what to do."));
   }
-  const report = await ask(`/v1/jobs/${id}/report`);
+  const report = await theReport();
   byId("notes").replaceChildren(...report.notes.map((text) => el("p", { class: "note" }, `${text[0].toUpperCase()}${text.slice(1)}.`)));
   byId("next").replaceChildren(...report.next.map((text) => el("li", {}, `${text[0].toUpperCase()}${text.slice(1)}.`)));
   byId("next-box").hidden = !report.next.length;

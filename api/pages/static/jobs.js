@@ -1,13 +1,13 @@
 // The list of jobs: what is asked for stands in the address, so that it can be shared and gone back to.
 import { ask, repeat, attempt } from "./service.js";
-import { byId, el, link, badge, row, refresh, duration, goal, rate, lost, percent } from "./elements.js";
+import { ENDED, byId, el, link, badge, row, refresh, duration, goal, rate, lost, percent } from "./elements.js";
 
 const LABELS = ["", "Status", "Progress", "Left", "Model", "Goal", "Rate", "Lost"];
 const PAGE = 50;
 const state = () => new URLSearchParams(location.search);
 
 function shown(job) {
-  const ended = ["succeeded", "failed", "cancelled"].includes(job.status);
+  const ended = ENDED.includes(job.status);
   const waits = job.queue_position ? `number ${job.queue_position} in the queue` : job.phase || "";
   const progress = ended ? [] : [el("span", { class: "grow" }, el("progress", { max: 1, value: job.progress, "aria-label": `Progress of ${job.name || job.id}` }), el("small", {}, `${percent(job.progress, 0)} ${waits}`))];
   const result = job.result;

@@ -4,7 +4,6 @@ import { byId, el, count, percent } from "./elements.js";
 import { fields } from "./form.js";
 import { Source } from "./source.js";
 
-const SECTIONS = ["admm", "retrain", "progressive", "search", "joint", "gradual"];
 const GOALS = [ // value: what stands in the field; plan(n): what is written; n(plan): the field from a plan
   { id: "smaller", before: "Make it", start: 10, after: "times smaller", min: 1, help: "One weight in so many stays. The zeros make packed.onnx small; for speed take the next.", plan: (n) => ({ budget: { pruning_rate: n } }), n: (p) => p.budget.pruning_rate },
   { id: "faster", before: "Make it", start: 2, after: "times as fast, about", min: 1, help: "So many times fewer multiply-adds: whole filters and neurons go, which speeds up every runtime. Accuracy suffers more than by single weights. The report says what was measured.", plan: (n) => ({ budget: { multiply_adds_share: Number((1 / n).toPrecision(6)) }, pattern: { kind: "filter" } }), n: (p) => p.budget.multiply_adds_share && Number((1 / p.budget.multiply_adds_share).toPrecision(4)) },
@@ -37,7 +36,8 @@ function choose(goal, text) {
 /** All fields but those of other methods. */
 function showFields() {
   const own = Object.keys(methods.methods[plan.method || (plan.budget.max_accuracy_drop != null ? "progressive" : "direct")] || {});
-  const skip = ["budget", ...SECTIONS.filter((name) => !own.includes(name))];
+  const others = Object.values(methods.methods).flatMap((parts) => Object.keys(parts)).filter((name) => !own.includes(name));
+  const skip = ["budget", ...others];
   const before = plan.method;
   byId("fields").replaceChildren(...fields(methods.plan, plan, () => { if (plan.method !== before) showFields(); changed(); }, { skip }));
 }
