@@ -1,11 +1,19 @@
-"""python -m api: the API on SECATEUR_HOST and SECATEUR_PORT."""
+"""python -m api: the API on SECATEUR_HOST and SECATEUR_PORT, or on a socket that --fd names."""
+
+import argparse
+import socket
+import sys
+from contextlib import suppress
 
 import uvicorn
 
 from store.settings import settings
 
 if __name__ == "__main__":
-    uvicorn.run(
+    arguments = argparse.ArgumentParser(prog="python -m api", description="The API alone.")
+    arguments.add_argument("--fd", type=int, help="the number of an inherited socket that listens")
+    fd: int | None = arguments.parse_args().fd
+    config = uvicorn.Config(
         "api.app:create",
         factory=True,
         host=settings().host,
@@ -13,3 +21,8 @@ if __name__ == "__main__":
         access_log=False,
         timeout_graceful_shutdown=3,  # open event streams must not hold the end up
     )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    if not server.started:
+        sys.exit("the API did not start")

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ class Part:
     command: list[str]
     environment: Mapping[str, str]
     log: Path
+    files: tuple[int, ...] = ()  # open files that it inherits
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: float = field(default=0.0, init=False)
 
@@ -40,6 +42,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=self.files,
                 start_new_session=True,
                 preexec_fn=lambda: die_with_parent(signal.SIGTERM),
             )
@@ -61,8 +64,11 @@ class Part:
             self.process.wait()
 
 
-def parts(settings: Settings, port: int) -> list[Part]:
-    """The processes in the order in which they start; a broker only where no other is named."""
+def parts(settings: Settings, listener: socket.socket) -> list[Part]:
+    """The processes in the order in which they start; a broker only where no other is named.
+
+    The API answers on the listener, and so does the next one after a fall: requests wait for it.
+    """
     temporary = settings.data_dir.resolve() / "tmp"  # what killed workers left goes with the next start
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -70,7 +76,7 @@ def parts(settings: Settings, port: int) -> list[Part]:
         os.environ
         | {"TMPDIR": str(temporary)}
         | settings.for_children()
-        | {"SECATEUR_PORT": str(port), "PYTHONPATH": str(HOUSE)}
+        | {"SECATEUR_PORT": str(listener.getsockname()[1]), "PYTHONPATH": str(HOUSE)}
     )
     logs = settings.data_dir.resolve() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -82,17 +88,18 @@ def parts(settings: Settings, port: int) -> list[Part]:
         celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
         return part(f"worker-{queue}", *celery, "-Q", queue, "-n", f"{queue}@%h", "-l", "INFO")
 
-    api = part("api", sys.executable, "-m", "api")
+    api = part("api", sys.executable, "-m", "api", "--fd", str(listener.fileno()))
+    api.files = (listener.fileno(),)
     broker = [] if settings.broker_url else [part("broker", *_valkey(settings))]
     return [*broker, api, worker("jobs"), worker("light")]
 
 
 def _valkey(settings: Settings) -> list[str]:
     """A Valkey server on a socket in the data folder: no port, and nothing kept, for the rows are the truth."""
-    socket = ["--port", "0", "--unixsocket", str(settings.broker_socket), "--unixsocketperm", "700"]
+    place = ["--port", "0", "--unixsocket", str(settings.broker_socket), "--unixsocketperm", "700"]
     return [
         str(get_binary_path()),
-        *socket,
+        *place,
         "--save",
         "",
         "--appendonly",

@@ -31,14 +31,14 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.port = free_port(settings)
+        self.listener = listen(settings)
         self.stopping = threading.Event()
         self._parts: list[Part] = []
 
     @property
     def url(self) -> str:
         """Where the service is."""
-        return f"http://{self.settings.host}:{self.port}"
+        return f"http://{self.settings.host}:{self._port}"
 
     def start(self) -> None:
         """Migrate the database and start everything; returns when the service is ready.
@@ -46,7 +46,7 @@ class Supervisor:
         Raises: CannotStart.
         """
         self._migrate()
-        self._parts = parts(self.settings, self.port)
+        self._parts = parts(self.settings, self.listener)
         for part in self._parts:
             part.start()
         self._wait_ready()
@@ -63,6 +63,11 @@ class Supervisor:
         """Stop all parts, workers first: they hand their jobs back while the broker is still there."""
         for part in reversed(self._parts):
             part.stop()
+        self.listener.close()
+
+    @property
+    def _port(self) -> int:
+        return self.listener.getsockname()[1]
 
     def _migrate(self) -> None:
         try:
@@ -83,7 +88,7 @@ class Supervisor:
         raise CannotStart(f"the service is not ready after {READY_SECONDS} s; {self.settings.data_dir}/logs says why")
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(self.settings.host, self.port, timeout=5)
+        connection = http.client.HTTPConnection(self.settings.host, self._port, timeout=5)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200
@@ -110,20 +115,18 @@ def running(settings: Settings) -> Iterator[Supervisor]:
             supervisor.stop()
 
 
-def free_port(settings: Settings) -> int:
-    """The port asked for; else the first free one from 8000 on.
+def listen(settings: Settings) -> socket.socket:
+    """A socket on the port asked for; else on the first free one from 8000 on. Held from here on, so that two
+    services that start at the same moment do not take one for two.
 
     Raises: CannotStart: it is taken.
     """
     candidates = range(FIRST_PORT, LAST_PORT) if settings.port is None else [settings.port]
     for port in candidates:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
+        try:
+            return socket.create_server((settings.host, port), backlog=2048)
+        except OSError:
+            continue
     raise CannotStart(f"port {settings.port or f'{FIRST_PORT} to {LAST_PORT}'} is in use; set SECATEUR_PORT to another")
 
 

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -203,6 +205,26 @@ def test_two_services_do_not_disturb_each_other(service: Service, own: Service) 
     for running, job in jobs:
         assert running.ended(job)["status"] == "succeeded"
     assert [j["id"] for j in own.http.get("/v1/jobs").json()["items"]] == [jobs[1][1]]
+
+
+def test_services_that_start_at_the_same_moment_have_a_port_each(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as at_once:
+        both = list(at_once.map(lambda name: Service(tmp_path / name).start(), ["one", "other"]))
+    try:
+        models = [s.upload("models", (EXAMPLES / "digits.onnx").read_bytes()) for s in both]
+        held = [[row["id"] for row in s.http.get("/v1/models").json()["items"]] for s in both]
+        assert held == [[model] for model in models]
+    finally:
+        assert [s.stop() for s in both] == [0, 0]
+
+
+def test_a_request_while_the_api_starts_again_waits_for_it(own: Service) -> None:
+    (api,) = own.pids("-m api")
+    process = psutil.Process(api)
+    process.kill()
+    process.wait(10)
+    assert httpx.get(f"{own.url}/v1/models", timeout=30).json()["items"] == []
+    assert own.pids("-m api") not in ([], [api])
 
 
 def test_a_second_service_on_the_same_folder_is_refused(service: Service) -> None:

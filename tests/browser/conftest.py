@@ -83,6 +83,8 @@ def look(page: Page, name: str, views: Iterable[str] = tuple(VIEWS)) -> None:
         width, scheme = VIEWS[view]
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        # at once: by style alone, as a drawing follows a narrower window later
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, view)
         page.wait_for_timeout(300)
         shot(page, f"{name}-{view}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, view)
