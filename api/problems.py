@@ -13,6 +13,7 @@ from pruning.errors import DatasetMismatch, InvalidPlan
 from store.errors import Conflict, IdempotencyMismatch, NotFound
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
+MOST_SAID = 40  # characters of a value that is refused
 log = logging.getLogger(__name__)
 TITLES = {
     400: "Bad request",
@@ -102,7 +103,14 @@ def _sentence(error: Any) -> str:
         return "send a JSON object, with the header Content-Type: application/json"
     if error["type"] in ("union_tag_not_found", "model_attributes_type", "model_type"):
         return 'send an object here, such as {"kind": "filter"} for a pattern or {"bits": 4} for quantize'
-    return str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return "is missing"
+    text = str(error["msg"]).removeprefix("Value error, ").partition(", unable to")[0]
+    if not text.startswith("Input should "):
+        return text
+    given = error.get("input")
+    got = f"; got {given!r}" if isinstance(given, int | float | str) and len(str(given)) <= MOST_SAID else ""
+    return f"{text.replace('Input should ', 'must ', 1)}{got}"
 
 
 def _http(_: Request, error: Any) -> JSONResponse:

@@ -12,8 +12,6 @@ from pruning.runtimes import FAST
 
 MOST = 5  # sentences
 HIGHER, LOWER = 1.5, 1.5  # next rate / this one, and the other way round
-LARGE = 0.02  # of a share, beyond chance: worth another job
-LARGE_GROWTH = 0.1  # of another metric, relative
 FAR = 0.3  # of the norm of the weights, from their set
 WIDE = 0.02  # of the interval of the drop of a share
 MANY_ZEROS = 0.3
@@ -44,7 +42,7 @@ def goal_missed(r: Report) -> str:
 
 def lost_much(r: Report) -> str:
     """A large drop that is more than chance: a lower rate, or more training."""
-    if not _is_large(r):
+    if not r.accuracy.is_large_loss:
         return ""
     plan, tries = r.manifest.plan, []
     if _at(r, 1 / LOWER):
@@ -166,13 +164,6 @@ def _at(r: Report, factor: float) -> dict[str, Any]:
     if "max_accuracy_drop" in budget or not budget or _kind(r) == "n_m":
         return {}
     return {"budget": {"pruning_rate": max(_digits(r.compression.pruning_rate * factor), 1)}}
-
-
-def _is_large(r: Report) -> bool:
-    a = r.accuracy
-    if a.is_beyond_chance is False or a.drop <= 0:
-        return False
-    return a.drop > (LARGE if a.is_percent or a.metric == "r2" else LARGE_GROWTH * abs(a.dense))
 
 
 def _is_wide(r: Report) -> bool:

@@ -7,7 +7,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pruning.frozen import Frozen
-from pruning.settings import Admm, Deliver, Distill, Gradual, Joint, Progressive, Quantize, Rate, Retrain, Search, Train
+from pruning.settings import (
+    HIGHEST_RHO,
+    Admm,
+    Deliver,
+    Distill,
+    Gradual,
+    Joint,
+    Progressive,
+    Quantize,
+    Rate,
+    Retrain,
+    Search,
+    Train,
+)
 from pruning.sparsity.block import Block
 from pruning.sparsity.channel import Channel
 from pruning.sparsity.column import Column
@@ -99,7 +112,7 @@ class LayerRule(Frozen):
     exclude: bool = Field(default=False, description="Keep these layers dense.")
     sparsity: float | None = Field(default=None, ge=0, lt=1, description="Share of zeros in each of these layers.")
     pattern: Pattern | None = Field(default=None, description="Pattern of these layers, instead of the plan's.")
-    rho: float | None = Field(default=None, gt=0, le=1e3, description="Penalty of these layers at the start.")
+    rho: float | None = Field(default=None, gt=0, le=HIGHEST_RHO, description="Penalty of these layers at the start.")
 
     @model_validator(mode="after")
     def _says_something(self) -> LayerRule:

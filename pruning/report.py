@@ -14,6 +14,8 @@ METRICS: dict[str, tuple[str, str]] = {  # name in sentences, format
     "agreement": ("agreement with the dense model", "%"),
     "r2": ("R2 against the dense model", ".4f"),
 }
+LARGE = 0.02  # of a share
+LARGE_GROWTH = 0.1  # of another metric, relative
 Bounds = tuple[float, float]
 
 
@@ -58,6 +60,13 @@ class Accuracy(Frozen):
     def is_percent(self) -> bool:
         """Whether the metric is a share."""
         return METRICS[self.metric][1] == "%"
+
+    @property
+    def is_large_loss(self) -> bool:
+        """Whether so much was lost, beyond chance, that another job is worth it."""
+        if self.is_beyond_chance is False or self.drop <= 0:
+            return False
+        return self.drop > (LARGE if self.is_percent or self.metric == "r2" else LARGE_GROWTH * abs(self.dense))
 
     @property
     def is_beyond_chance(self) -> bool | None:

@@ -145,6 +145,13 @@ def _glued(text: str) -> str:
     return re.sub(r"(?<=\d) (?=(?:[kMG]B|ms|points)\b|%)", "\N{NO-BREAK SPACE}", text)
 
 
+def gone(report: Report) -> int:
+    """Pruned weights that the file does not even have as zeros; 0 where that is not known."""
+    if any(layer.stored is None for layer in report.layers):
+        return 0
+    return max(report.compression.weights_total - sum(layer.stored or 0 for layer in report.layers), 0)
+
+
 def _signed(n: int) -> str:
     return f"{n:+,}".replace("-", "\N{MINUS SIGN}") if n else "0"
 
@@ -159,6 +166,7 @@ templates.filters["coded"], templates.filters["glued"] = _coded, _glued
 templates.filters["ms"] = lambda value: f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 templates.filters["in_bytes"] = in_bytes
 templates.filters["place"], templates.filters["verdict"], templates.filters["signed"] = place, verdict, _signed
+templates.filters["gone"] = gone
 templates.filters["changes"], templates.filters["change_of"] = changes, change_of
 templates.globals["ROUGH"], templates.globals["tint"], templates.globals["between"] = ROUGH, tint, between
 templates.globals["named"], templates.globals["formatted"] = Accuracy.named, Accuracy.formatted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from pruning.frozen import Frozen
+from pruning.headline import speed
 from pruning.report import Report
 
 
@@ -27,6 +28,8 @@ class Result(Frozen):
     pruned_ms: float
     speedup: float
     spread: float
+    speed: str = Field(default="", description="In words: how much faster, where the timings are sure of it.")
+    lost_much: bool = Field(default=False, description="More than chance, and enough to be worth another job.")
 
     @classmethod
     def of(cls, report: Report) -> Result:
@@ -49,4 +52,6 @@ class Result(Frozen):
             pruned_ms=latency.pruned_ms,
             speedup=latency.speedup,
             spread=latency.spread,
+            speed=speed(latency),
+            lost_much=accuracy.is_large_loss,
         )

@@ -9,24 +9,32 @@ from pydantic import Field, model_validator
 from pruning.frozen import Frozen
 
 HIGHEST_RATE = 1_000_000
+HIGHEST_RHO = 1e3
 Rate = Annotated[float, Field(ge=1, le=HIGHEST_RATE)]
 
 
 class Admm(Frozen):
-    """The recursion: a round is a W-step, then one update of Z and U."""
+    """The weights, W, are trained while they are pulled to Z, the nearest pruned net, drawn anew each round."""
 
-    rounds: int = Field(default=10, ge=1, le=1000, description="Updates of Z and U.")
-    epochs_per_round: float = Field(
-        default=0.5, gt=0, le=100, description="Passes over the training data in each W-step; 0.5 is half a pass."
+    rounds: int = Field(
+        default=10, ge=1, le=1000, description="How often Z is drawn anew; between two, the weights are trained."
     )
-    rho: float = Field(default=3e-3, gt=0, le=1e3, description="Penalty at the start.")
-    rho_growth: float = Field(default=1.3, ge=1, le=10, description="Factor on rho after each round.")
+    epochs_per_round: float = Field(
+        default=0.5, gt=0, le=100, description="Passes over the training data in each round; 0.5 is half a pass."
+    )
+    rho: float = Field(
+        default=3e-3,
+        gt=0,
+        le=HIGHEST_RHO,
+        description="Penalty at the start: how strongly the weights are pulled to the nearest pruned net, Z.",
+    )
+    rho_growth: float = Field(default=1.3, ge=1, le=10, description="Factor on rho after each round, up to 1000.")
     balance: bool = Field(
         default=False,
-        description="After each round, double rho where the primal residual is ten times the dual one, halve it in "
-        "the opposite case; on top of the growth.",
+        description="After each round, double rho where the primal residual (how far W is from Z) is ten times the "
+        "dual one (how far Z has moved, times rho), halve it in the opposite case; on top of the growth.",
     )
-    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Learning rate of the W-step in round 1.")
+    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Learning rate in round 1.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="How the learning rate falls over the rounds, to 0 after the last."
     )
@@ -117,7 +125,7 @@ class Joint(Frozen):
         description="unit: a gate for each filter and each neuron; kernel: in convolutions one for each kernel.",
     )
     rho: float = Field(
-        default=3e-2, gt=0, le=1e3, description="Penalty on the gates at the start; it grows as the other."
+        default=3e-2, gt=0, le=HIGHEST_RHO, description="Penalty on the gates at the start; it grows as the other."
     )
     learning_rate: float = Field(default=5e-3, gt=0, le=1, description="Learning rate of the gates.")
 

@@ -35,21 +35,40 @@ def is_module(given: object) -> bool:
 def to_onnx(module: Any, example: Any) -> Source:
     """Export in evaluation mode, with a batch axis of any length; where that cannot be, with that of the example.
 
-    Args: example: a tensor, or a tuple of them, with the batch at axis 0.
+    Args: example: a tensor, or a tuple of them, with the batch at axis 0. Raises: ValueError: the module does not
+    run on it, or cannot be exported.
     """
     inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
+    name = type(module).__name__
     with tempfile.TemporaryDirectory(prefix="secateur-") as folder, _evaluating(module):
+        _run(module, inputs)
         path = Path(folder) / "model.onnx"
         try:
             _export(module, inputs, path, is_dynamic=True)
         except Exception as error:  # noqa: BLE001  # torch raises many kinds; the next try is the answer
             warnings.warn(
-                f"the batch of {type(module).__name__} is fixed at {len(inputs[0])}, a batch of any length cannot be "
+                f"the batch of {name} is fixed at {len(inputs[0])}, a batch of any length cannot be "
                 f"exported: {_first_line(error)}",
                 stacklevel=2,
             )
-            _export(module, inputs, path, is_dynamic=False)
-        return Source(f"{type(module).__name__}.onnx", path.read_bytes())
+            try:
+                _export(module, inputs, path, is_dynamic=False)
+            except Exception as last:  # noqa: BLE001  # torch's own words take pages
+                raise ValueError(f"{name} cannot be exported to ONNX: {_first_line(last)}") from None
+        return Source(f"{name}.onnx", path.read_bytes())
+
+
+def _run(module: Any, inputs: tuple[Any, ...]) -> None:
+    """Raises: ValueError: it does not run; said before the exporter says so at length."""
+    torch: Any = sys.modules["torch"]
+    try:
+        with torch.no_grad():
+            module(*inputs)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(getattr(x, "shape", ()))) for x in inputs)
+        raise ValueError(
+            f"{type(module).__name__} does not run on an example of shape {shapes}: {_first_line(error)}"
+        ) from error
 
 
 def _export(module: Any, inputs: tuple[Any, ...], path: Path, *, is_dynamic: bool) -> None:

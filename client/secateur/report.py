@@ -84,6 +84,6 @@ def _sizes(compression: dict[str, Any]) -> list[Line]:
 
 
 def _latency(latency: dict[str, Any]) -> Line:
-    return Line(
-        "milliseconds", f"{latency['dense_ms']:.3f}", f"{latency['pruned_ms']:.3f}", f"{latency['speedup']:.2f}x"
-    )
+    change, spread = latency["speedup"], latency.get("spread", 0)
+    sure = "" if max(change, 1 / max(change, 1e-9)) > 1 + spread / 2 else "~"  # no more than the calls differ
+    return Line("milliseconds", f"{latency['dense_ms']:.3f}", f"{latency['pruned_ms']:.3f}", f"{sure}{change:.2f}x")

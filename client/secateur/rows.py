@@ -67,6 +67,8 @@ class Result(TypedDict):
     pruned_ms: float
     speedup: float
     spread: float
+    speed: str
+    lost_much: bool
 
 
 class JobRow(TypedDict):

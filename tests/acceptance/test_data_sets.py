@@ -88,5 +88,5 @@ def test_what_cannot_be_read_is_said(service: Service, tmp_path) -> None:
             client.upload_dataset(path, format="npz")
         with pytest.raises(SecateurError, match="size: give numbers, such as size=224,224"):
             client.upload_dataset(path, format="imagefolder", size="big")
-        with pytest.raises(SecateurError, match=r"size.*: Input should be less than or equal to 4096"):
+        with pytest.raises(SecateurError, match=r"size.*: must be less than or equal to 4096"):
             client.upload_dataset(path, format="imagefolder", size=10_000)

@@ -138,6 +138,22 @@ def test_what_is_wrong_is_said_where_it_is(page: Page, ids: dict[str, str]) -> N
     assert page.locator("#goal-smaller ~ input").input_value() == "5"
 
 
+def test_back_finds_what_was_filled_in(page: Page, ids: dict[str, str]) -> None:
+    page.goto(f"/new?model={ids['model_id']}")
+    page.locator("#datasets-there").select_option(ids["dataset_id"])
+    page.locator("#goal-faster ~ input").fill("4")
+    page.get_by_label("Name", exact=True).fill("to be kept")
+    expect(page.locator("#verdict")).to_contain_text("The plan fits")
+    page.wait_for_function("history.state?.name === 'to be kept'")
+    page.get_by_role("link", name="Models", exact=True).click()
+    page.wait_for_url("**/models")
+    page.go_back()
+    expect(page.locator("#verdict")).to_contain_text("The plan fits")
+    assert plan_of(page) == {"budget": {"multiply_adds_share": 0.25}, "pattern": {"kind": "filter"}}
+    assert page.get_by_label("Name", exact=True).input_value() == "to be kept"
+    expect(page.get_by_role("button", name="Prune")).to_be_enabled()
+
+
 def test_a_file_that_is_no_model_is_refused_in_words(page: Page, tmp_path: Path) -> None:
     page.goto("/new")
     wrong = tmp_path / "cat.onnx"

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.test_faults import LONG
 from tests.browser.conftest import SHORT, Opened, look
-from tests.conftest import HOUSE, Service, tiny_model
+from tests.conftest import HOUSE, Service, save_npz, tiny_model
 
 POINTS = "document.querySelector('.plot').data?.[0].x.length || 0"
 ZEROS = "parseFloat(document.querySelector('#layers tbody tr:nth-child(3) td:nth-child(4)').textContent)"  # of fc1
@@ -174,7 +174,8 @@ def test_a_key_is_asked_for_and_carried(open_page: Opened, tmp_path: Path) -> No
         page.goto("/models")
         page.get_by_label("This service asks for an API key").wait_for()
         look(page, "key", ["narrow"])
-        page.get_by_label("This service asks for an API key").fill(locked.new_key("anna"))
+        key = locked.new_key("anna")
+        page.get_by_label("This service asks for an API key").fill(key)
         page.get_by_role("button", name="Use it").click()
         expect(page.locator("#empty")).to_contain_text("No models yet.")
         page.goto("/new")
@@ -186,5 +187,14 @@ def test_a_key_is_asked_for_and_carried(open_page: Opened, tmp_path: Path) -> No
         with page.expect_download() as saved:
             page.get_by_role("link", name="Download").click()
         assert saved.value.path().read_bytes() == file.read_bytes()
+        locked.http.headers["Authorization"] = f"Bearer {key}"
+        model = locked.http.get("/v1/models").json()["items"][0]["id"]
+        data = locked.upload("datasets", save_npz(tmp_path / "data.npz").read_bytes())
+        job = locked.post_job({"budget": {"pruning_rate": 2}, **SHORT}, model_id=model, dataset_id=data)
+        assert locked.ended(job)["status"] == "succeeded"
+        page.goto(f"/jobs/{job}")
+        with page.context.expect_page() as tab:
+            page.get_by_role("link", name="Report", exact=True).click()
+        expect(tab.value.get_by_role("heading", name="Pruning report")).to_be_visible()
     finally:
         assert locked.stop() == 0

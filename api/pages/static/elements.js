@@ -16,6 +16,11 @@ export function el(tag, attributes = {}, ...children) {
 
 export const link = (href, text) => el("a", { href }, text);
 export const badge = (status) => el("span", { class: `badge ${status}` }, status);
+/** The status of a job; where it succeeded but not as hoped, that too. */
+export const outcome = (job) => {
+  const but = job.result && (!job.result.goal_met ? "goal missed" : job.result.lost_much && "lost much");
+  return but ? el("span", { class: "badge doubtful" }, `${job.status}, ${but}`) : badge(job.status);
+};
 export const bar = (share) => { const fill = el("i"); fill.style.width = `${100 * share}%`; return el("div", { class: "bar", "aria-hidden": "true" }, fill); };
 export const number = (value) => (value == null ? "" : Number(value.toPrecision(3)).toString());
 export const count = (value) => (value == null ? "" : value.toLocaleString("en"));

@@ -1,6 +1,6 @@
 // One job, live: phase, curves, layers, events; at the end the result.
 import { ask, repeat, attempt, fileLink } from "./service.js";
-import { ENDED, byId, el, link, badge, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, lost, metricName, isShare, day } from "./elements.js";
+import { ENDED, byId, el, link, outcome, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, lost, metricName, isShare, day } from "./elements.js";
 import { figure, draw } from "./plots.js";
 
 const id = location.pathname.split("/").pop();
@@ -21,7 +21,7 @@ async function show() {
 async function showState(job, ended) {
   document.title = `${job.name || id} (${job.status}) - Secateur`;
   byId("name").textContent = job.name || `${job.model_name} ${goal(job.plan)}`;
-  const about = [badge(job.status), " ", link(`/models/${job.model_id}`, job.model_name), ` on ${job.dataset_name} · ${goal(job.plan)} · ${job.id} · ${day(job.created_at)}`, ...job.labels.map((label) => ` · ${label}`)];
+  const about = [outcome(job), " ", link(`/models/${job.model_id}`, job.model_name), ` on ${job.dataset_name} · ${goal(job.plan)} · ${job.id} · ${day(job.created_at)}`, ...job.labels.map((label) => ` · ${label}`)];
   if (byId("about").textContent !== about.map((part) => part.textContent ?? part).join("")) byId("about").replaceChildren(...about);
   byId("live").hidden = ended;
   const left = job.eta_seconds ? `, about ${duration(job.eta_seconds)} left` : "";
@@ -142,7 +142,7 @@ async function showResult(job) {
     const lines = [
       [metricName(r.metric), score(r.metric, r.accuracy_dense), score(r.metric, r.accuracy_pruned), `${lost(r.metric, r.drop)} lost`], ["Weights", count(r.weights_total), count(r.weights_kept), rate(r.pruning_rate)],
       ["pruned.onnx", bytes(r.bytes_dense), bytes(r.bytes_pruned), rate(r.bytes_dense / r.bytes_pruned)], ...(r.bytes_packed ? [["packed.onnx", bytes(r.bytes_dense), bytes(r.bytes_packed), rate(r.bytes_dense / r.bytes_packed)]] : []),
-      ["Milliseconds a call", number(r.dense_ms), number(r.pruned_ms), `${number(r.speedup)}x${r.spread > 0.5 ? ", roughly" : ""}`],
+      ["Milliseconds a call", number(r.dense_ms), number(r.pruned_ms), r.speed || `${number(r.speedup)}x`],
     ];
     byId("numbers").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ...["", "Dense", "Pruned", "Gain"].map((head, i) => el("th", { scope: "col", class: i ? "n" : null }, head || el("span", { class: "hidden" }, "What"))))), el("tbody", {}, lines.map((cells) => row(cells, [], [1, 2, 3])))));
     if (!r.goal_met) byId("headline").after(el("p", { class: "note bad" }, "The goal was not met. The report says by how much, and what to do."));

@@ -1,6 +1,6 @@
 // The list of jobs: what is asked for stands in the address, so that it can be shared and gone back to.
 import { ask, repeat, attempt } from "./service.js";
-import { ENDED, byId, el, link, badge, row, refresh, duration, goal, rate, lost, percent } from "./elements.js";
+import { ENDED, byId, el, link, outcome, row, refresh, duration, goal, rate, lost, percent } from "./elements.js";
 
 const LABELS = ["", "Status", "Progress", "Left", "Model", "Goal", "Rate", "Lost"];
 const PAGE = 50;
@@ -13,7 +13,7 @@ function shown(job) {
   const result = job.result;
   return row([
     [link(`/jobs/${job.id}`, job.name || `${job.model_name} ${goal(job.plan)}`), el("small", {}, [job.id, ...job.labels].join(" · "))],
-    badge(job.status), progress, ended ? "" : duration(job.eta_seconds), link(`/models/${job.model_id}`, job.model_name), goal(job.plan),
+    outcome(job), progress, ended ? "" : duration(job.eta_seconds), link(`/models/${job.model_id}`, job.model_name), goal(job.plan),
     rate(result?.pruning_rate), result ? lost(result.metric, result.drop) : "",
   ], LABELS, [6, 7]);
 }

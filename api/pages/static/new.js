@@ -12,7 +12,7 @@ const GOALS = [ // value: what stands in the field; plan(n): what is written; n(
   { id: "zeros", before: "Make", start: 90, after: "percent of the weights zero", min: 0, help: "The same as the first, in other words.", plan: (n) => ({ budget: { sparsity: Number((n / 100).toPrecision(6)) } }), n: (p) => p.budget.sparsity != null ? Number((100 * p.budget.sparsity).toPrecision(6)) : undefined },
 ];
 const asked = new URLSearchParams(location.search);
-let plan = { budget: { pruning_rate: 10 } }, methods, model = null, dataset = null, timer, turn = 0;
+let plan = { budget: { pruning_rate: 10 } }, methods, model = null, dataset = null, timer, turn = 0, shown = false;
 let posted = { text: null, key: null }; // two clicks on the same make one job
 window.addEventListener("pageshow", (event) => { if (event.persisted) { posted = { text: null, key: null }; changed(); } });
 
@@ -61,7 +61,11 @@ function commands() {
 
 const python = (value) => JSON.stringify(value, null, 1).replace(/\n\s*/g, " ").replace(/\btrue\b/g, "True").replace(/\bfalse\b/g, "False").replace(/\bnull\b/g, "None").replace(/([{[]) /g, "$1").replace(/ ([}\]])/g, "$1");
 
+/** What was filled in stays with this entry of the history: for Back, and for a reload. */
+const keep = () => shown && history.replaceState({ plan, model: model?.id, dataset: dataset?.id, name: byId("job-name").value }, "");
+
 async function check() {
+  keep();
   const mine = ++turn, body = { plan, ...(model ? { model_id: model.id } : {}), ...(model && dataset ? { dataset_id: dataset.id } : {}) };
   const lines = [];
   let wrong = [];
@@ -111,7 +115,7 @@ byId("json").addEventListener("input", () => {
   showFields();
   changed({ fromJson: true });
 });
-byId("job-name").addEventListener("input", commands);
+byId("job-name").addEventListener("input", () => changed());
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   byId("submit").disabled = true;
@@ -126,13 +130,16 @@ byId("form").addEventListener("submit", (event) => {
 attempt(async () => {
   byId("submit").disabled = true;
   methods = await ask("/v1/methods");
-  const like = asked.get("from") ? await ask(`/v1/jobs/${asked.get("from")}`) : null;
+  const kept = history.state;
+  const like = !kept && asked.get("from") ? await ask(`/v1/jobs/${asked.get("from")}`) : null;
   if (like) plan = trimmed(like.plan, methods.plan, methods.plan);
+  if (kept) ({ plan, name: byId("job-name").value } = kept);
   showGoals();
   showFields();
   const models = new Source(byId("model"), "models", methods, (row) => { model = row; changed(); });
   const datasets = new Source(byId("dataset"), "datasets", methods, (row) => { dataset = row; changed(); });
-  await Promise.all([models.show(like?.model_id || asked.get("model")), datasets.show(like?.dataset_id || asked.get("dataset"))]);
+  await Promise.all([models.show(kept ? kept.model : like?.model_id || asked.get("model")), datasets.show(kept ? kept.dataset : like?.dataset_id || asked.get("dataset"))]);
+  shown = true;
   changed();
   complain("");
 });

@@ -99,8 +99,11 @@ class AsyncSecateur:
         input; data: a file, an id, or arrays: {"x_train": ..., ...}; rate: pruning rate, 20 keeps a twentieth of the
         weights; plan: instead, or for everything else; reading: as in upload_dataset.
         Raises: SecateurError: a file was rejected, or the plan does not fit; the message says why. OSError, BadPlan.
+        ValueError: the module does not run on the example, or cannot be exported.
         """
         wanted = order(model, *given, **{key: named.pop(key) for key in OURS if key in named})
+        if wanted.rate is not None and plan and plan.get("budget"):
+            raise BadPlan("how much may stay? Give the rate or the plan's budget, not both")
         whole = dict(plan or {}) | ({"budget": {"pruning_rate": wanted.rate}} if wanted.rate is not None else {})
         if not whole.get("budget"):
             raise BadPlan("how much may stay? Give a rate, or a plan with a budget")

@@ -9,6 +9,7 @@ import typer
 
 from secateur import BadPlan, JobEnded, SecateurError, Unreachable
 from secateur.cli import exits, jobs, output, plans, uploads
+from secateur.cli.options import Key, Url
 from secateur.cli.prune import prune
 from secateur.cli.watching import Interrupted
 
@@ -43,8 +44,13 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
     ] = False,
+    url: Url = None,
+    key: Key = None,
 ) -> None:
-    """Options before the command."""
+    """Options before the command: the address and the key may stand there too; those after it count first."""
+    for name, value in (("SECATEUR_URL", url), ("SECATEUR_KEY", key)):
+        if value is not None:
+            os.environ[name] = value
 
 
 options.__doc__ = None  # else it would be the program's help
@@ -90,8 +96,9 @@ def _misused(error: Any) -> int:
 def _refused(error: SecateurError, is_json: bool) -> int:
     _complain(str(error))
     for fault in error.errors:
-        detail = fault.get("detail", "")
-        output.note(f"  at {fault.get('pointer', '')}" + (f": {detail}" if detail != str(error) else ""))
+        pointer, detail = fault.get("pointer", ""), fault.get("detail", "")
+        if f"{pointer}: {detail}" not in str(error):
+            output.note(f"  at {pointer}" + (f": {detail}" if detail != str(error) else ""))
     if is_json:
         document: dict[str, Any] = {"message": str(error), "status": error.status, "errors": error.errors}
         output.document({"error": document} | ({"job": error.state} if isinstance(error, JobEnded) else {}))

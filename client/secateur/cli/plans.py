@@ -46,7 +46,7 @@ def check(
         output.table(("layer", "kind", "weights", "keeps", "pattern"), rows, right=(2, 3), spare=(1,))
     if (highest := checked["highest_rate"]) is not None:
         output.say(f"a pruning rate of at most {highest:,.4g} is possible")
-    output.note(f"{plan} is a plan that works")
+    output.note(_verdict(plan, model, data))
     return exits.DONE
 
 
@@ -58,5 +58,11 @@ def schema(json: Json = False, url: Url = None, key: Key = None) -> int:
     return exits.DONE
 
 
+def _verdict(plan: Path, model: str | None, data: str | None) -> str:
+    if model is None:
+        return f"{plan} is a plan; whether it fits a model is said with --model, and the data too with --data"
+    return f"{plan} fits {model} and {data}" if data else f"{plan} fits {model}; add --data to check that too"
+
+
 def _keeps(keeps: int | None, is_excluded: bool) -> str:
-    return "all" if is_excluded else "as trained" if keeps is None else f"{keeps:,}"
+    return "all" if is_excluded else "decided while training" if keeps is None else f"{keeps:,}"

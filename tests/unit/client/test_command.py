@@ -113,7 +113,24 @@ def test_a_plan_is_checked(script: Scripted, capsys, tmp_path: Path) -> None:
     script.on("POST", "/v1/plans/check", {"plan": {}, "layers": [layer], "highest_rate": 123.0})
     assert cli.main(["plan", "check", str(tmp_path / "plan.json")]) == 0
     out = capsys.readouterr().out
-    assert "fc1" in out and "5,000" in out and "as trained" in out and "at most 123 is possible" in out
+    assert "fc1" in out and "5,000" in out and "decided while training" in out and "at most 123 is possible" in out
+
+
+def test_the_service_may_be_named_before_the_command(monkeypatch: pytest.MonkeyPatch, slept: Clock, capsys) -> None:
+    monkeypatch.setenv("SECATEUR_URL", "http://127.0.0.1:7")
+    monkeypatch.setenv("SECATEUR_KEY", "unused")  # so that both are put back
+    assert cli.main(["--url", "http://127.0.0.1:9", "--key", "mine", "jobs", "ls"]) == 4
+    assert "127.0.0.1:9" in capsys.readouterr().err
+    assert cli.main(["--url", "http://127.0.0.1:9", "jobs", "ls", "--url", "http://127.0.0.1:8"]) == 4
+    assert "127.0.0.1:8" in capsys.readouterr().err
+
+
+def test_faults_are_said_once(script: Scripted, capsys, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text('{"budget": {"pruning_rate": 0}}')
+    fault = {"pointer": "/plan/budget/pruning_rate", "detail": "must be greater than or equal to 1; got 0"}
+    script.on("POST", "/v1/plans/check", problem(422, f"{fault['pointer']}: {fault['detail']}", errors=[fault]))
+    assert cli.main(["plan", "check", str(tmp_path / "plan.json")]) == 1
+    assert capsys.readouterr().err.count("must be greater") == 1
 
 
 def test_removing_goes_on_after_a_refusal(script: Scripted, capsys) -> None:

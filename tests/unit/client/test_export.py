@@ -5,6 +5,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from secateur import BadPlan
 from secateur.export import to_onnx
 from secateur.order import order
 from secateur.sources import Source
@@ -55,6 +56,16 @@ def test_a_module_of_one_batch_size_is_exported_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="the batch of Stubborn is fixed at 2"):
         source = to_onnx(Stubborn(), torch.zeros(2, 6))
     assert session(source).get_inputs()[0].shape == [2, 6]
+
+
+def test_an_example_that_does_not_fit_is_said_in_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"Two does not run on an example of shape \(1, 5\), \(1, 5\): .*multiplied"):
+        to_onnx(Two(), (torch.zeros(1, 5), torch.zeros(1, 5)))
+
+
+def test_a_rate_beside_a_budget_is_refused() -> None:
+    with Scripted().client() as client, pytest.raises(BadPlan, match="not both"):
+        client.prune("m.onnx", "d.npz", rate=5, plan={"budget": {"sparsity": 0.5}})
 
 
 def test_arguments_are_sorted() -> None:

@@ -5,6 +5,7 @@ import torch
 
 from pruning import admm
 from pruning.errors import Diverged
+from pruning.settings import HIGHEST_RHO
 from pruning.sparsity.unstructured import Unstructured
 
 
@@ -54,6 +55,19 @@ def test_growing_rho_leaves_the_unscaled_dual_alone():
     s, _ = admm.step(admm.init(TARGET, project, rho(2.0)), TARGET, project)
     grown = admm.grow(s, 1.3)
     assert grown.rho == rho(2.6)
+    assert all(torch.allclose(grown.rho[k] * grown.U[k], s.rho[k] * s.U[k]) for k in TARGET)
+
+
+def test_rho_grows_to_its_end_and_no_further():
+    s, _ = admm.step(admm.init(TARGET, project, {"a": 2.0, "b": 1e-3}), TARGET, project)
+    grown = s
+    for _ in range(30):
+        grown = admm.grow(grown, 1.3)
+    assert grown.rho == {"a": HIGHEST_RHO, "b": pytest.approx(1e-3 * 1.3**30)}
+    assert all(torch.allclose(grown.rho[k] * grown.U[k], s.rho[k] * s.U[k]) for k in TARGET)
+    for _ in range(1000):
+        grown = admm.grow(grown, 10)
+    assert grown.rho == rho(HIGHEST_RHO)
     assert all(torch.allclose(grown.rho[k] * grown.U[k], s.rho[k] * s.U[k]) for k in TARGET)
 
 

@@ -19,6 +19,7 @@ from pruning.report import (
     Round,
 )
 from pruning.report_page import between, change_of, movers, render, tint
+from pruning.result import Result
 
 ROW = {
     "runtime": "onnxruntime 1.23.0",
@@ -72,6 +73,21 @@ def test_an_old_report_is_read_and_shown():
     assert "4,321" in page and "987" in page and "2.00x" in page and "CPU, 1 thread" in page
     assert "Packed" not in page and "None" not in page and "Which runtimes gain" not in page
     assert "95 %" not in page and 'class="chart"' not in page and 'class="command"' not in page
+
+
+def test_pruned_weights_that_are_not_even_zeros_are_said_to_have_left():
+    said = "The other 60 that were pruned are no longer in the file"
+    checks = OLD["checks"] | {"zeros_counted": 30}
+    layer = OLD["layers"][0] | {"stored": 40}
+    assert said in render(Report.model_validate(OLD | {"checks": checks, "layers": [layer]}))
+    assert "The other" not in render(Report.model_validate(OLD | {"checks": checks}))  # not known
+
+
+def test_a_list_shows_what_was_lost_and_how_fast_it_is():
+    result = Result.of(Report.model_validate(OLD))
+    assert (result.lost_much, result.speed) == (False, "2.0 times faster")
+    result = Result.of(Report.model_validate(OLD | {"accuracy": OLD["accuracy"] | {"pruned": 0.5, "drop": 0.4}}))
+    assert result.lost_much
 
 
 @pytest.fixture
