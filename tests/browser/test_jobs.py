@@ -133,7 +133,8 @@ def test_models_and_data_sets_say_what_uses_them(page: Page, service: Service, d
     used = page.locator("#rows tr", has_text=ids["model_id"])
     assert used.get_by_role("button").is_disabled() and int(used.get_by_role("link", name="job").inner_text()[:-5]) >= 3
     look(page, "models")
-    used.get_by_role("link", name="digits.onnx").click()
+    name = service.http.get(f"/v1/models/{ids['model_id']}").json()["name"]  # as it was first uploaded
+    used.get_by_role("link", name=name).click()
     expect(page.get_by_role("row", name="conv2")).to_contain_text("589,824")
     look(page, "model")
     free = service.upload("models", tiny_model(classes=7).SerializeToString(), name="free.onnx")
