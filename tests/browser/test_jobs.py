@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.test_faults import LONG
 from tests.browser.conftest import SHORT, Opened, look
-from tests.conftest import HOUSE, Service, save_npz, tiny_model
+from tests.conftest import EXAMPLES, HOUSE, Service, save_npz, tiny_model
 
 POINTS = "document.querySelector('.plot').data?.[0].x.length || 0"
 ZEROS = "parseFloat(document.querySelector('#layers tbody tr:nth-child(3) td:nth-child(4)').textContent)"  # of fc1
@@ -126,6 +127,23 @@ def test_jobs_beside_each_other(page: Page, done: list[str], ids: dict[str, str]
     expect(page.locator("#layers thead th")).to_have_count(4)
     expect(page.locator("#layers tbody tr", has_text="fc1")).to_contain_text("65,536")
     look(page, "compare")
+
+
+def test_jobs_on_other_examples_are_kept_apart(
+    page: Page, service: Service, done: list[str], ids: dict, tmp_path: Path
+) -> None:
+    digits = np.load(EXAMPLES / "digits.npz")
+    np.savez(tmp_path / "less.npz", **{name: values[:200] for name, values in digits.items()})
+    less = service.upload("datasets", (tmp_path / "less.npz").read_bytes(), name="less.npz")
+    job = service.post_job({"budget": {"pruning_rate": 3}, **SHORT}, name="on less", **{**ids, "dataset_id": less})
+    assert service.ended(job)["status"] == "succeeded"
+    page.goto(f"/compare?model={ids['model_id']}")
+    expect(page.locator("#jobs tr")).to_have_count(1)  # the newest is on other examples than the three before
+    page.get_by_label("Data set").select_option(ids["dataset_id"])
+    expect(page.locator("#jobs tr", has_text="kept a sixtieth")).to_have_count(1)
+    expect(page.locator("#jobs tr", has_text="on less")).to_have_count(0)
+    page.reload()
+    expect(page.locator("#jobs tr", has_text="kept a sixtieth")).to_have_count(1)
 
 
 def test_models_and_data_sets_say_what_uses_them(page: Page, service: Service, done: list[str], ids: dict) -> None:

@@ -8,6 +8,7 @@ const MOST = 6; // columns of layers
 let jobs = [], plots = null, turn = 0;
 const reports = new Map();
 const better = (metric) => (metric === "mse" ? -1 : 1);
+const time = (r) => 1 / r.speedup; // both files of a job were timed in turn; those of two jobs were not
 const smallest = (r) => Math.min(r.bytes_packed ?? Infinity, r.bytes_pruned);
 const nameOf = (job) => job.name || `${goal(job.plan)} (…${job.id.slice(-4)})`;
 
@@ -16,19 +17,23 @@ export function front(items, cost, gain) {
   return items.filter((a) => !items.some((b) => b !== a && cost(b) <= cost(a) && gain(b) >= gain(a) && (cost(b) < cost(a) || gain(b) > gain(a))));
 }
 
-async function choose(model) {
-  history.replaceState({}, "", model ? `/compare?model=${model}` : "/compare");
+async function choose(model, dataset = null) {
+  history.replaceState({}, "", model ? `/compare?${new URLSearchParams({ model, ...(dataset ? { dataset } : {}) })}` : "/compare");
   const mine = ++turn;
   const found = model ? (await all(`/v1/jobs?status=succeeded&model_id=${model}`)).filter((job) => job.result) : [];
   if (mine !== turn) return;
-  const metric = found[0]?.result.metric;
-  jobs = found.filter((job) => job.result.metric === metric);
+  const sets = new Map(found.map((job) => [job.dataset_id, job.dataset_name])), data = sets.has(dataset) ? dataset : found[0]?.dataset_id;
+  byId("dataset").replaceChildren(...[...sets].map(([id, name]) => el("option", { value: id, selected: id === data }, name)));
+  byId("dataset").onchange = () => attempt(() => choose(model, byId("dataset").value));
+  byId("dataset").parentElement.hidden = sets.size < 2;
+  const metric = found.find((job) => job.dataset_id === data)?.result.metric;
+  jobs = found.filter((job) => job.dataset_id === data && job.result.metric === metric); // on the same examples, by the same measure
   byId("empty").hidden = jobs.length > 0;
   byId("found").hidden = !jobs.length;
   if (!jobs.length) return;
   const wanted = (asked.get("jobs") || "").split(",").filter(Boolean);
   const gain = (job) => better(metric) * job.result.accuracy_pruned;
-  const fronts = { size: front(jobs, (job) => smallest(job.result), gain), speed: front(jobs, (job) => job.result.pruned_ms, gain) };
+  const fronts = { size: front(jobs, (job) => smallest(job.result), gain), speed: front(jobs, (job) => time(job.result), gain) };
   byId("jobs").replaceChildren(...jobs.map((job, i) => {
     const r = job.result, box = el("input", { type: "checkbox", value: job.id, checked: i < MOST - 2 || wanted.includes(job.id), "aria-label": `Layers of ${nameOf(job)}`, onchange: () => attempt(layers) });
     const on = Object.entries(fronts).filter(([, members]) => members.includes(job)).map(([name]) => name).join(", ");
@@ -41,21 +46,21 @@ async function choose(model) {
 async function points(metric, fronts) {
   if (!plots) {
     const name = metricName(metric);
-    const made = [figure(`${name} against size`, `${name} of each job against the bytes of its smallest file; the same numbers are in the table below`), figure(`${name} against latency`, `${name} of each job against the milliseconds of a call; the same numbers are in the table below`)];
+    const made = [figure(`${name} against size`, `${name} of each job against the bytes of its smallest file; the same numbers are in the table below`), figure(`${name} against latency`, `${name} of each job against the time of a call as a share of that of the dense file; the same numbers are in the table below`)];
     byId("charts").replaceChildren(...made.map(([box]) => box));
     plots = made.map(([, plot]) => plot);
   }
   const dense = jobs[0].result;
-  const one = (plot, members, cost, denseCost, title) => {
+  const one = (plot, members, cost, denseCost, x) => {
     const line = [...members].sort((a, b) => cost(a) - cost(b)), y = (job) => job.result.accuracy_pruned;
     return draw(plot, (c) => [
       { name: "jobs", mode: "markers", x: jobs.map(cost), y: jobs.map(y), text: jobs.map((job) => `${nameOf(job)} (${rate(job.result.pruning_rate)})`), marker: { size: 9, color: c.soft }, hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>" },
       { name: "front", mode: "lines+markers", x: line.map(cost), y: line.map(y), text: line.map(nameOf), marker: { size: 13, symbol: "diamond", color: c.first }, line: { color: c.first }, hovertemplate: "%{text}<br>%{x}, %{y}<extra></extra>" },
       { name: "dense", mode: "markers", x: [denseCost], y: [dense.accuracy_dense], marker: { size: 12, symbol: "x", color: c.second }, hovertemplate: "dense<br>%{x}, %{y}<extra></extra>" },
-    ], { x: { title, type: "log" }, y: { title: "", tickformat: isShare(metric) ? ".2%" : "" } });
+    ], { x: { type: "log", ...x }, y: { title: "", tickformat: isShare(metric) ? ".2%" : "" } });
   };
-  await one(plots[0], fronts.size, (job) => smallest(job.result), dense.bytes_dense, "bytes of the smallest file");
-  await one(plots[1], fronts.speed, (job) => job.result.pruned_ms, dense.dense_ms, "ms a call, one thread");
+  await one(plots[0], fronts.size, (job) => smallest(job.result), dense.bytes_dense, { title: "bytes of the smallest file" });
+  await one(plots[1], fronts.speed, (job) => time(job.result), 1, { title: "time of a call, of the dense file's; one thread", tickformat: ".0%" });
 }
 
 async function layers() {
@@ -73,5 +78,5 @@ attempt(async () => {
   const first = asked.get("model") || used[0]?.id || "";
   byId("model").replaceChildren(...(used.length ? used : [{ id: "", name: "no model has jobs yet" }]).map((model) => el("option", { value: model.id, selected: model.id === first }, model.name)));
   byId("model").onchange = () => attempt(() => choose(byId("model").value));
-  await choose(first);
+  await choose(first, asked.get("dataset"));
 });

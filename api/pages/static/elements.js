@@ -21,6 +21,8 @@ export const outcome = (job) => {
   const but = job.result && (!job.result.goal_met ? "goal missed" : job.result.lost_much && "lost much");
   return but ? el("span", { class: "badge doubtful" }, `${job.status}, ${but}`) : badge(job.status);
 };
+/** A sentence whose pieces of JSON are set as code. */
+export const coded = (text) => text.split(/(\{(?:[^{}]|\{[^{}]*\})*\})/).map((part, i) => (i % 2 ? el("code", {}, part) : part));
 export const bar = (share) => { const fill = el("i"); fill.style.width = `${100 * share}%`; return el("div", { class: "bar", "aria-hidden": "true" }, fill); };
 export const number = (value) => (value == null ? "" : Number(value.toPrecision(3)).toString());
 export const count = (value) => (value == null ? "" : value.toLocaleString("en"));

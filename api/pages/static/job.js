@@ -1,6 +1,6 @@
 // One job, live: phase, curves, layers, events; at the end the result.
 import { ask, repeat, attempt, fileLink } from "./service.js";
-import { ENDED, byId, el, link, outcome, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, lost, metricName, isShare, day } from "./elements.js";
+import { ENDED, byId, el, link, outcome, coded, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, lost, metricName, isShare, day } from "./elements.js";
 import { figure, draw } from "./plots.js";
 
 const id = location.pathname.split("/").pop();
@@ -149,7 +149,7 @@ async function showResult(job) {
   }
   const report = await theReport();
   byId("notes").replaceChildren(...report.notes.map((text) => el("p", { class: "note" }, `${text[0].toUpperCase()}${text.slice(1)}.`)));
-  byId("next").replaceChildren(...report.next.map((text) => el("li", {}, `${text[0].toUpperCase()}${text.slice(1)}.`)));
+  byId("next").replaceChildren(...report.next.map((text) => el("li", {}, coded(`${text[0].toUpperCase()}${text.slice(1)}.`))));
   byId("next-box").hidden = !report.next.length;
   byId("files").replaceChildren(el("li", {}, fileLink(`/v1/jobs/${id}/report`, "Report", { inTab: true }), ": what was measured, what was checked, what next"), ...items.map((file) => el("li", {}, fileLink(file.url, file.name), ` ${bytes(file.bytes)}`)));
 }
