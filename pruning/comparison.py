@@ -15,7 +15,8 @@ MOST = 2000  # classes that are told of at all: counts of pairs take 8 bytes tim
 OF_SHARES = "Wilson (1927) for each file; Newcombe (1998), method 10, for the drop of the same examples"
 OF_AGREEMENT = "Wilson (1927); the dense file agrees with itself by definition"
 OF_MEANS = "normal, from what each example gives"
-COUNTED, AVERAGED = ("top1", "agreement"), ("top1", "agreement", "mse")
+OF_RATIOS = "normal, of a ratio of sums, from what each example adds to both (Cochran 1977, 6.3)"
+COUNTED, KNOWN = ("top1", "agreement"), ("top1", "agreement", "mse", "f1")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Judged:
 class Comparison:
     """Adds up what both files say to batch after batch of the test split.
 
-    each: of every batch, what the metric is of each example, (2, N), the dense file's first.
+    each: of every batch, what the metric is of each example, (2, N), the dense file's first; of f1 what each example
+    adds above and below the line, (2, 2, N).
     confusion: (2, classes, classes), by true class and said one; None where the metric knows no true class.
     """
 
@@ -49,6 +51,10 @@ class Comparison:
         if self.goal.metric == "mse" and y is not None:
             errors = [((o.reshape(len(y), -1) - y.reshape(len(y), -1)).astype(np.float64) ** 2) for o in outputs]
             self.each.append(np.stack([e.mean(1) for e in errors]))
+        if self.goal.metric == "f1" and y is not None:
+            true = y > 0.5
+            labels = [decided(o, self.goal, self.ending).reshape(y.shape) for o in outputs]
+            self.each.append(np.stack([[2 * (s & true).sum(1), s.sum(1) + true.sum(1)] for s in labels]))
         if self.goal.metric in COUNTED:
             said = [decided(o, self.goal, self.ending) for o in outputs]
             true = said[0] if y is None else y.reshape(said[0].shape)
@@ -58,8 +64,10 @@ class Comparison:
 
     def interval(self) -> Interval | None:
         """Of the metric of both files, and of the drop; None where there is no closed form."""
-        if self.goal.metric not in AVERAGED or not self.each:
+        if self.goal.metric not in KNOWN or not self.each:
             return None
+        if self.goal.metric == "f1":
+            return self._of_ratios()
         both, dense, pruned, neither = (int(n) for n in self.cells)
         if self.goal.metric == "mse" or self.positions > 1:
             return self._of_means()
@@ -130,9 +138,29 @@ class Comparison:
     def _of_means(self) -> Interval:
         """Positions of one example are alike: what each example gives is one value."""
         dense, pruned = np.concatenate(self.each, axis=1)
-        drop = pruned - dense if self.goal.metric == "mse" else dense - pruned
-        found = {name: _mean(values) for name, values in (("dense", dense), ("pruned", pruned), ("drop", drop))}
-        return Interval(**found, source=OF_MEANS)
+        return self._normal(dense, pruned, OF_MEANS)
+
+    def _of_ratios(self) -> Interval | None:
+        """None where nothing is said and nothing true."""
+        parts = np.concatenate(self.each, axis=-1).astype(np.float64)
+        if not parts[:, 1].sum(axis=-1).all():
+            return None
+        dense, pruned = (_linear(above, below) for above, below in parts)
+        return self._normal(dense, pruned, OF_RATIOS)
+
+    def _normal(self, dense: np.ndarray, pruned: np.ndarray, source: str) -> Interval:
+        """From the values of the examples, (N,) each; a share ends at 0 and 1."""
+        is_error = self.goal.metric == "mse"
+        drop = _mean(pruned - dense if is_error else dense - pruned)
+        (l1, h1), (l2, h2) = _mean(dense), _mean(pruned)
+        most = np.inf if is_error else 1.0
+        return Interval(dense=(max(l1, 0), min(h1, most)), pruned=(max(l2, 0), min(h2, most)), drop=drop, source=source)
+
+
+def _linear(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """(N,): values whose mean is sum(above) / sum(below), and whose spread is, to first order, that of the ratio."""
+    ratio = above.sum() / below.sum()
+    return ratio + (above - ratio * below) / below.mean()
 
 
 def _mean(values: np.ndarray) -> intervals.Bounds:

@@ -53,7 +53,7 @@ class Accuracy(Frozen):
     )
 
     unit: Literal["examples", "images"] = Field(default="examples", description="What an example is called.")
-    interval: Interval | None = Field(default=None, description="None: the metric has no closed form (f1, r2).")
+    interval: Interval | None = Field(default=None, description="None: the metric has none that is known (r2).")
     changed: Changed | None = Field(default=None, description="None: the metric knows no right and wrong.")
 
     @property

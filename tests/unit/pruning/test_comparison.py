@@ -116,10 +116,31 @@ def test_without_labels_the_dense_file_is_right_by_definition():
     assert found.classes(()) == () and found.matrices(()) is None
 
 
-@pytest.mark.parametrize("kind", ["labels", "values"])
-def test_metrics_without_a_closed_form_have_no_interval(kind):
+def test_f1_has_the_interval_of_the_bootstrap():
     rng = np.random.default_rng(0)
-    found = compared(kind, scores(rng, 20), scores(rng, 20), rng.integers(0, 2, (20, 4)).astype(float))
+    y = (rng.random((400, 5)) < 0.3).astype(float)
+    dense, pruned = (np.where(rng.random(y.shape) < flip, -1, 1) * (2 * y - 1) for flip in (0.1, 0.2))
+    interval = compared("labels", dense, pruned, y).interval()
+    assert interval is not None and "Cochran" in interval.source
+
+    def f1(output: np.ndarray, among: np.ndarray) -> float:
+        said, true = output[among] > 0, y[among] > 0.5
+        return 2 * (said & true).sum() / (said.sum() + true.sum())
+
+    drawn = [rng.integers(0, 400, 400) for _ in range(4000)]
+    before, after = (np.array([f1(o, among) for among in drawn]) for o in (dense, pruned))
+    found = {"dense": before, "pruned": after, "drop": before - after}
+    for name, values in found.items():
+        assert getattr(interval, name) == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=0.004), name
+
+
+def test_where_no_label_is_said_nor_true_there_is_no_interval():
+    assert compared("labels", *np.full((2, 9, 3), -1.0), np.zeros((9, 3))).interval() is None
+
+
+def test_a_metric_without_a_known_form_has_no_interval():
+    rng = np.random.default_rng(0)
+    found = compared("values", scores(rng, 20), scores(rng, 20), rng.integers(0, 2, (20, 4)).astype(float))
     assert found.interval() is None and found.changed() is None
 
 
