@@ -1,9 +1,11 @@
 """Budgets that only the model and the data can turn into rates: a file's size, and a loss of accuracy."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from onnx import ModelProto
+from torch import Tensor
 
 from pruning.batches import Batches
 from pruning.budgets import highest_rate, settle
@@ -32,14 +34,31 @@ def with_rate(plan: Plan, model: ModelProto, network: Network) -> Plan:
     low, high = 1.0, highest_rate(plan, tuple(network.layers.values()))
     if (least := _bytes_at(plan, model, network, high)) > plan.budget.bytes * MARGIN:
         raise InvalidPlan(
-            f"at the highest rate that the plan allows, {high:,}, the file still has {least:,} bytes; ask for more",
-            "/budget",
+            f"at the highest rate that the plan allows, {high:,.0f}x, the file still has {least:,} bytes: ask for "
+            f"{math.ceil(least / MARGIN):,} or more",
+            "/budget/bytes",
         )
     while high / low > CLOSE:
         middle = math.sqrt(low * high)
         fits = _bytes_at(plan, model, network, middle) <= plan.budget.bytes * MARGIN
         low, high = (low, middle) if fits else (middle, high)
     return plan.model_copy(update={"budget": Budget(pruning_rate=high)})
+
+
+def size_of(plan: Plan, delivered: ModelProto) -> int:
+    """Bytes of what a budget of bytes is held against."""
+    if plan.deliver.pack:
+        return len(pack(delivered, plan.deliver.biases).content)
+    return gzip_bytes(delivered.SerializeToString())
+
+
+def over(plan: Plan, model: ModelProto, network: Network) -> float:
+    """The size that the file would have with the network's weights as they are / the size asked for, less a margin;
+    0 where the budget names no size.
+    """
+    if plan.budget.bytes is None:
+        return 0.0
+    return _bytes_with(network.W(), plan, model, network) / (plan.budget.bytes * MARGIN)
 
 
 def floor_of(plan: Plan, objective: Objective, network: Network, val: Batches, test: Batches) -> float | None:
@@ -61,11 +80,15 @@ def _sets(plan: Plan, network: Network, rate: float) -> Sets:
     return Sets.of(settle(wanted, tuple(network.layers.values())))
 
 
-@torch.no_grad()
 def _bytes_at(plan: Plan, model: ModelProto, network: Network, rate: float) -> int:
-    """Of the file with the weights projected, and on levels where that is planned; the network is as before."""
+    W = {k: w.detach() for k, w in network.W().items()}
+    return _bytes_with(_sets(plan, network, rate).project(W), plan, model, network)
+
+
+@torch.no_grad()
+def _bytes_with(Z: Mapping[str, Tensor], plan: Plan, model: ModelProto, network: Network) -> int:
+    """Of the file with these weights, on levels where that is planned; the network is as before."""
     W = {k: w.detach().clone() for k, w in network.W().items()}
-    Z = _sets(plan, network, rate).project(W)
     if plan.quantize is not None:
         kept, layers = {k: int(z.count_nonzero()) for k, z in Z.items()}, tuple(network.layers.values())
         bits = bits_of(plan.quantize, layers, kept, lambda k, b: squared_error(Z[k], Z[k] != 0, b))
@@ -73,6 +96,4 @@ def _bytes_at(plan: Plan, model: ModelProto, network: Network, rate: float) -> i
     network.set_W(Z)
     written = write_back(model, network)
     network.set_W(W)
-    if plan.deliver.pack:
-        return len(pack(shrink(written) if plan.may_remove() else written, plan.deliver.biases).content)
-    return gzip_bytes(written.SerializeToString())
+    return size_of(plan, shrink(written) if plan.may_remove() else written)

@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from pruning.account import Measured, Trained, report_of
 from pruning.accuracy import judge, metric_of
+from pruning.aims import size_of
 from pruning.errors import WrongDelivery, first_line
 from pruning.listener import Listener
 from pruning.measure import LARGER, measure
@@ -28,6 +29,7 @@ ROUNDED = (
     "some filters that are always zero stay, as ONNX Runtime is faster with channels in multiples of 8 or 16; "
     "deliver.rewrite: false takes them out too, for a smaller file"
 )
+NOT_FASTEST = "layers have their smallest form and not their fastest, which would be larger than was asked for"
 NOT_REMOVED = "what is dead stays in the graph, as taking it out failed; please report this model"
 NO_GAIN = "packed.onnx would be no smaller than pruned.onnx, so there is none"
 NOT_PACKED = "there is no packed.onnx, as the model cannot be packed"
@@ -113,6 +115,9 @@ def _smallest(masked: ModelProto, trained: Trained) -> tuple[Fastest, tuple[str,
     ) as error:  # whatever a graph that nobody thought of does to a rule: a job of hours is not lost to it
         log.warning("nothing could be removed from a model", exc_info=True)
         return Fastest.unchanged(masked), (f"{NOT_REMOVED}: {first_line(error)}",)
+    most = plan.budget.bytes
+    if most is not None and plan.deliver.rewrite and size_of(plan, found.model) > most:
+        return smaller(masked, x, plan.quantize is not None, rewrite=False), (NOT_FASTEST,)
     return found, (ROUNDED,) if found.variant else ()
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from pruning.account import Trained
-from pruning.aims import floor_of, with_rate
+from pruning.aims import floor_of, over, with_rate
 from pruning.analysis import Analysis
 from pruning.batches import Batches
 from pruning.check import check, check_teacher
@@ -64,7 +64,9 @@ def prune(order: Order, listener: Listener, resume: Checkpoint | None = None) ->
     _put_batch_norm_back(network, plan, train, was_there=len(model.graph.node) < nodes)
     tick = Tick(listener, total_steps(plan, train.steps))
     trainer = Trainer(network, train, objective, plan.train, tick)
-    problem = Problem(model, network, train, val, plan, objective, trainer, floor)
+    problem = Problem(
+        model, network, train, val, plan, objective, trainer, floor, lambda: over(order.plan, model, network)
+    )
     warning = _zeros_before(network, plan)
     if resume is None:
         _baseline(problem, listener, warning)

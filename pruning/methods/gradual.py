@@ -18,7 +18,7 @@ from pruning.sparsity.form import Form
 from pruning.stages.problem import Began, Checkpoint, Event, Events, Frozen, Problem, Round, Warned, pack, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import LOWERED, Training
-from pruning.stages.stage import CUT, frozen_by, frozen_zeros
+from pruning.stages.stage import CUT, frozen_by, frozen_zeros, to_size
 from pruning.train import mask_gradients
 
 WARM_UP = 0.5  # epochs in which the learning rate rises
@@ -33,6 +33,7 @@ def gradual(problem: Problem, resume: Checkpoint | None = None) -> Events:
         problem.network.module.load_state_dict(unpack(resume.tensors, "network"))
     if resume is None or resume.phase == "prune":
         yield from Rising(problem, settings).run(resume)
+        to_size(problem, problem.plan.budget)
         resume = None
     yield from Retraining(
         problem, problem.plan.retrain, frozen_zeros(problem), NO_ROUNDS, told={"pruning_rate": problem.plan.budget.rate}

@@ -20,7 +20,7 @@ from pruning.sparsity.largest import largest
 from pruning.stages.problem import Began, Checkpoint, Events, Problem, unpack
 from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import ENDING, Rounds, Training
-from pruning.stages.stage import frozen_zeros, hard_prune
+from pruning.stages.stage import frozen_zeros, hard_prune, to_size
 
 Tensors = Mapping[str, Tensor]
 TIE = 1e-3  # by how much the weights behind gates can tell equal gates apart
@@ -95,6 +95,7 @@ class Gated:
         """The network becomes what its gates and its budget leave; what is idle gives its place to other weights."""
         self.problem.network.set_W(self._shut())
         hard_prune(self.problem, self.sets)
+        to_size(self.problem, self.problem.plan.budget)
 
     def _shut(self) -> dict[str, Tensor]:
         """The weights of gates that stay."""

@@ -27,7 +27,8 @@ Phase = Literal["admm", "prune", "retrain", "quantize"]
 class Problem:
     """A model as a network, its data and the plan, on one device.
 
-    floor: least score that a search may end at; None where the budget is not a search.
+    floor: least score that a search may end at; None where the budget is not a search. over: size of the file with the
+    weights as they are / size asked for; 0 where the budget names none.
     """
 
     model: ModelProto
@@ -38,6 +39,7 @@ class Problem:
     objective: Objective
     trainer: Trainer
     floor: float | None = None
+    over: Callable[[], float] = lambda: 0.0
 
     def importance(self) -> dict[str, Tensor] | None:
         """What weights are multiplied by before they are compared, by layer; None: by nothing."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pruning.admm import Projection
+from pruning.budgets import highest_rate
 from pruning.plan import Budget
 from pruning.sets import Sets
 from pruning.stages.problem import NOTHING, Began, Checkpoint, Event, Events, Frozen, Memory, Problem, Warned, unpack
@@ -14,6 +15,7 @@ from pruning.stages.retraining import Retraining
 from pruning.stages.rounds import ENDING, Rounds, Training
 from pruning.train import mask_gradients
 
+SIZINGS = 8  # at most, to come down to a size
 TURNS = 3  # of giving the places of idle weights to others
 LESS = 0.8  # of a rate that cut the net in two is tried next
 CUT = "at {:.4g}x no path from input to output would be left: {}; allocation erk or uniform may reach further"
@@ -53,6 +55,8 @@ class Stage:
         problem, budget, state = self.problem, self.budget, self.problem.state()
         before = problem.connected()
         hard_prune(problem, sets)
+        if budget.rate >= problem.plan.budget.rate:
+            to_size(problem, budget)
         while not before <= problem.connected() and budget.rate > 1:
             problem.network.module.load_state_dict(state)
             budget = budget.at(max(1.0, LESS * budget.rate))
@@ -105,6 +109,20 @@ def hard_prune(problem: Problem, sets: Sets) -> None:
         if all(bool(mask[W[k] != 0].all()) for k, mask in useful.items()):
             break
         W = {k: w * useful[k] if k in useful else w for k, w in W.items()}
+
+
+def to_size(problem: Problem, budget: Budget) -> None:
+    """Prune on until the file is as small as the plan asks for, where it names a size.
+
+    The rate that it was turned into is that of the dense weights: training moves zeros between layers.
+    """
+    highest = highest_rate(problem.plan, tuple(problem.network.layers.values()))
+    for _ in range(SIZINGS):
+        over = problem.over()
+        if over <= 1 or budget.rate >= highest:
+            return
+        budget = budget.at(min(budget.rate * over, highest))
+        hard_prune(problem, problem.sets(budget))
 
 
 def measured(problem: Problem, project: Projection) -> dict[str, float]:
