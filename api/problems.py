@@ -103,6 +103,8 @@ def _sentence(error: Any) -> str:
         return "send a JSON object, with the header Content-Type: application/json"
     if error["type"] in ("union_tag_not_found", "model_attributes_type", "model_type"):
         return 'send an object here, such as {"kind": "filter"} for a pattern or {"bits": 4} for quantize'
+    if error["type"] == "union_tag_invalid":
+        return f"must be one of {error['ctx']['expected_tags']}; got {error['ctx']['tag'][:MOST_SAID]!r}"
     if error["type"] == "missing":
         return "is missing"
     text = str(error["msg"]).removeprefix("Value error, ").partition(", unable to")[0]

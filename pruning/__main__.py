@@ -28,6 +28,7 @@ BUDGETS = {  # by option
     "sparsity": "sparsity",
     "max_drop": "max_accuracy_drop",
     "multiply_adds": "multiply_adds_share",
+    "bytes": "bytes",
 }
 
 
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     goal.add_argument("--sparsity", type=float, help="share of zeros: 0.95 keeps a twentieth")
     goal.add_argument("--max-drop", type=float, help="search for the highest rate that loses at most so much: 0.005")
     goal.add_argument("--multiply-adds", type=float, help="share of the multiply-adds that stays: 0.5")
+    goal.add_argument("--bytes", type=int, help="bytes of packed.onnx at most")
     parser.add_argument("--method", choices=METHODS, help="default: direct; progressive with --max-drop")
     parser.add_argument("--pattern", choices=PATTERNS, help="default: unstructured")
     parser.add_argument("--bits", type=int, help="quantize the weights that are left to 2 to 8 bits")

@@ -45,7 +45,9 @@ def lost_much(r: Report) -> str:
     if not r.accuracy.is_large_loss:
         return ""
     plan, tries = r.manifest.plan, []
-    if _at(r, 1 / LOWER):
+    if "bytes" in _budget(r) and not plan.get("quantize"):
+        tries.append(f"fewer bits instead of fewer weights, {_said({'quantize': {'bits': 4}})}")
+    if r.goal_met and _at(r, 1 / LOWER):
         tries.append(f"a lower rate, {_said(_at(r, 1 / LOWER))}")
     is_direct = plan.get("method", "direct") == "direct" and _kind(r) == "unstructured"
     if is_direct and r.compression.pruning_rate >= HIGH_RATE:
@@ -90,10 +92,9 @@ def few_examples(r: Report) -> str:
     if not _is_wide(r) or a.interval is None:
         return ""
     low, high = a.interval.drop
-    if low < 0 < high:
-        spans = f"between {100 * high:.1f} points lost and {-100 * low:.1f} won"
-    else:
-        spans = f"between {abs(100 * low):.1f} and {abs(100 * high):.1f} points {'lost' if low >= 0 else 'won'}"
+    if not low < 0 < high:
+        return ""
+    spans = f"between {100 * high:.1f} points lost and {-100 * low:.1f} won"
     text = f"{a.examples:,} test {a.unit} leave the change uncertain, {spans}: give the data set more test examples"
     if a.changed is None or a.drop <= 0 or low > 0:
         return text

@@ -34,8 +34,7 @@ def with_rate(plan: Plan, model: ModelProto, network: Network) -> Plan:
     low, high = 1.0, highest_rate(plan, tuple(network.layers.values()))
     if (least := _bytes_at(plan, model, network, high)) > plan.budget.bytes * MARGIN:
         raise InvalidPlan(
-            f"at the highest rate that the plan allows, {high:,.0f}x, the file still has {least:,} bytes: ask for "
-            f"{math.ceil(least / MARGIN):,} or more",
+            f"at the highest rate that the plan allows, {high:,.0f}x, the file still has {least:,} bytes; ask for more",
             "/budget/bytes",
         )
     while high / low > CLOSE:

@@ -44,6 +44,14 @@ def regrown(weights: int, kept: int, left: int) -> str | None:
     )
 
 
+def pruned_before(weights: int, kept: int) -> str:
+    """Args: kept: weights of the model that are not zero."""
+    return (
+        f"{weights - kept:,} of the model's {weights:,} weights were zero before the job: what it took away is to be "
+        f"compared with the {kept:,} others"
+    )
+
+
 def _advice(preprocess: Preprocess, most: float, are_images: bool) -> str:
     tries = []
     if are_images and most > PIXELS and preprocess.scale == 1:

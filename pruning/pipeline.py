@@ -15,7 +15,7 @@ from pruning.course import total_steps
 from pruning.data.cache import read
 from pruning.data.dataset import Dataset, Split
 from pruning.deliver import Delivery, deliver
-from pruning.doubt import LOOKED_AT, doubt, regrown
+from pruning.doubt import LOOKED_AT, doubt, pruned_before, regrown
 from pruning.errors import InvalidPlan
 from pruning.following import Tick, follow
 from pruning.listener import Listener, Metric
@@ -132,13 +132,14 @@ def _put_batch_norm_back(network: Network, plan: Plan, train: Batches, was_there
 
 
 def _zeros_before(network: Network, plan: Plan) -> tuple[str, ...]:
-    """A warning where the model came with more zeros than the budget asks for."""
-    if plan.budget.pruning_rate is None and plan.budget.sparsity is None:
-        return ()
+    """What there is to be said of a model that came with zeros, and more where the budget asks for fewer."""
     W = network.W().values()
     total, kept = sum(w.numel() for w in W), sum(int(w.count_nonzero()) for w in W)
-    text = regrown(total, kept, plan.budget.kept_of(total))
-    return (text,) if text and kept < total * MANY else ()
+    if kept >= total * MANY:
+        return ()
+    of_weights = plan.budget.pruning_rate is not None or plan.budget.sparsity is not None
+    text = regrown(total, kept, plan.budget.kept_of(total)) if of_weights else None
+    return (text or pruned_before(total, kept),)
 
 
 def _baseline(problem: Problem, listener: Listener, warnings: tuple[str, ...]) -> None:

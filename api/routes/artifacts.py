@@ -61,7 +61,9 @@ def report(request: Request, session: Read, owner: Owner, job_id: str) -> Respon
     is_page = "text/html" in request.headers.get("accept", "")
     name = "report.html" if is_page else "report.json"
     file = jobs.file(session, jobs.get(session, owner, job_id), name)
-    return FileResponse(artifacts.path(file.sha256), media_type="text/html" if is_page else "application/json")
+    kind = "text/html" if is_page else "application/json"
+    headers = {"Vary": "Accept", "Cache-Control": "no-cache"}  # one address, two documents
+    return FileResponse(artifacts.path(file.sha256), media_type=kind, headers=headers)
 
 
 def _send(file: Artifact) -> FileResponse:

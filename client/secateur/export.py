@@ -1,6 +1,7 @@
 """A PyTorch module as an ONNX file. Nothing here imports torch: who has a module has imported it."""
 
 import importlib.util
+import logging
 import sys
 import tempfile
 import warnings
@@ -89,9 +90,19 @@ def _export(module: Any, inputs: tuple[Any, ...], path: Path, *, is_dynamic: boo
 
 
 def _quietly(torch: Any, module: Any, inputs: tuple[Any, ...], path: Path, options: dict[str, Any]) -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silent(logging.getLogger("torch.onnx")):  # it misses torchvision: nobody needs it
         warnings.simplefilter("ignore")  # torch's own deprecations, which its user cannot mend
         return torch.onnx.export(module, inputs, str(path), **options)
+
+
+@contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -5,12 +5,14 @@ import zipfile
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
+Format = Literal["npz", "imagefolder", "parquet", "idx"]
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 ENOUGH = 2000  # names; a large tar would have to be unpacked to see them all
 
 
-def guess(path: Path) -> str | None:
+def guess(path: Path) -> Format | None:
     """npz, parquet, idx or imagefolder; None where the names say nothing."""
     name = path.name.lower()
     if name.endswith(".npz"):
@@ -23,7 +25,7 @@ def guess(path: Path) -> str | None:
         return None  # damaged: the service says in which way
 
 
-def _by_names(names: Iterable[str]) -> str:
+def _by_names(names: Iterable[str]) -> Format:
     for name in names:
         if name.endswith(".parquet"):
             return "parquet"

@@ -20,6 +20,8 @@ class Order:
 
 def order(model: Any, *given: Any, **named: Any) -> Order:
     """(model, data, rate=None), or (module, example, data, rate=None). Raises: TypeError: neither."""
+    if is_module(model) and len(given) + len({"example", "data"} & set(named)) < 2:
+        raise TypeError("a module is followed by an example of its input, and then by the data")
     return (_module if is_module(model) else _file)(model, *given, **named)
 
 

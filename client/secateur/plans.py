@@ -1,7 +1,7 @@
 """Plans made from options and files; whether they make sense is the service's to say."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,39 +34,45 @@ def read(path: Path) -> tuple[Plan, dict[str, Any]]:
     return manifest["plan"], _reading(manifest)
 
 
-def build(plan: Mapping[str, Any], budget: Mapping[str, float | None], **parts: Any) -> Plan:
+def flag(name: str) -> str:
+    """An option of the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def build(
+    plan: Mapping[str, Any],
+    budget: Mapping[str, float | None],
+    option: Callable[[str], str] = flag,
+    **parts: Any,
+) -> Plan:
     """A plan with what options say instead: `budget` by option, and method, pattern or bits.
 
-    Raises: BadPlan: more than one budget, or none.
+    Args: option: how options are called in messages. Raises: BadPlan: more than one budget, or none.
     """
     given = {name: value for name, value in budget.items() if value is not None}
     if len(given) > 1:
-        raise BadPlan(f"give only one of {', '.join(_flag(name) for name in given)}")
+        raise BadPlan(f"give only one of {', '.join(map(option, given))}")
     built = dict(plan)
-    for option, value in given.items():
-        built["budget"] = {BUDGETS[option]: value}
+    for name, value in given.items():
+        built["budget"] = {BUDGETS[name]: value}
     if parts.get("method"):
         built["method"] = parts["method"]
     if parts.get("pattern"):
         built["pattern"] = {"kind": parts["pattern"]}
     if parts.get("bits") is not None:
         built["quantize"] = {**(built.get("quantize") or {}), "bits": parts["bits"]}
-    check(built)
+    check(built, option)
     return built
 
 
-def check(plan: Mapping[str, Any]) -> None:
+def check(plan: Mapping[str, Any], option: Callable[[str], str] = flag) -> None:
     """Raises: BadPlan: it has no budget, or several."""
     budget = plan.get("budget")
     if budget is None:
-        raise BadPlan(f"how much may stay? Give one of {', '.join(map(_flag, BUDGETS))}, or a plan with a budget")
+        raise BadPlan(f"how much may stay? Give one of {', '.join(map(option, BUDGETS))}, or a plan with a budget")
     named = [k for k, v in budget.items() if v is not None] if isinstance(budget, dict) else []
     if len(named) != 1 or named[0] not in BUDGETS.values():
         raise BadPlan(f"the plan's budget must be exactly one of {', '.join(BUDGETS.values())}")
-
-
-def _flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"
 
 
 def _reading(manifest: Mapping[str, Any]) -> dict[str, Any]:

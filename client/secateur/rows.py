@@ -23,6 +23,19 @@ class Reading(TypedDict, total=False):
     layout: Literal["nchw", "nhwc"] | str | None
 
 
+class Goal(TypedDict, total=False):
+    """How far, where it is not a pruning rate."""
+
+    sparsity: float | None
+    max_drop: float | None
+    multiply_adds: float | None
+    bytes: int | None
+
+
+class Options(Goal, Reading, total=False):
+    """What prune takes by name."""
+
+
 class UploadRow(TypedDict):
     """A model or data set."""
 

@@ -61,7 +61,7 @@ def members(path: Path, bounds: Bounds) -> Iterator[Member]:
     Raises: UnreadableDataset: it is neither, damaged, encrypted, has names that lead out of it, or is too large.
     """
     total = 0
-    with told("not a zip or tar archive, or a damaged one"):
+    with told("not a zip, npz or tar archive, or a damaged one; a model is uploaded as a model"):
         for number, member in enumerate(_zip(path) if _is_zip(path) else _tar(path)):
             total += member.size
             _check(member, number, total, bounds)

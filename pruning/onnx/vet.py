@@ -88,6 +88,8 @@ def _graphs_in(node: NodeProto) -> list[GraphProto]:
 
 
 def _parse(content: bytes) -> ModelProto:
+    if content[:4] == b"PK\x03\x04":
+        raise RejectedModel("not an ONNX file but a zip or npz archive: if it is the data set, upload it as that")
     try:
         model = ModelProto.FromString(content)
     except Exception as error:  # protobuf raises a DecodeError of its C extension

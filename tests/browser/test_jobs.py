@@ -1,5 +1,6 @@
 """What somebody sees who watches jobs: the list, one live, its end, and several beside each other."""
 
+import os
 import re
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_a_finished_job_shows_its_result(page: Page, service: Service, done: lis
     page.get_by_text("The same as a table").click()
     assert page.locator("#rounds tr").count() == 5
     look(page, "job")
+
+
+def test_the_report_is_a_page_and_data_at_one_address(page: Page, service: Service, done: list[str]) -> None:
+    """Browsers keep what is old for long: neither may be taken for the other."""
+    for file in service.http.get(f"/v1/jobs/{done[1]}/artifacts").json()["items"]:
+        os.utime(next(service.folder.rglob(file["sha256"])), (1e9, 1e9))
+    page.goto(f"/jobs/{done[1]}")
+    expect(page.locator("#headline")).to_contain_text("weights became")
+    with page.context.expect_page() as tab:
+        page.get_by_role("link", name="Report", exact=True).click()
+    expect(tab.value.get_by_role("heading", name="Pruning report")).to_be_visible()
+    page.goto(f"/jobs/{done[1]}")
+    expect(page.locator("#next li").first).to_be_visible()
+    expect(page.locator("#problem")).to_be_hidden()
 
 
 def test_a_failed_job_explains_itself(page: Page, service: Service, ids: dict[str, str]) -> None:

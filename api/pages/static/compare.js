@@ -1,6 +1,6 @@
 // Jobs of one model beside each other: accuracy against size and against latency, and their layers.
 import { ask, attempt, all } from "./service.js";
-import { byId, el, link, bar, row, count, bytes, rate, score, lost, percent, number, metricName, isShare, goal } from "./elements.js";
+import { byId, el, link, bar, row, count, bytes, rate, score, change, percent, number, metricName, isShare, goal, smallest } from "./elements.js";
 import { figure, draw } from "./plots.js";
 
 const asked = new URLSearchParams(location.search);
@@ -8,8 +8,8 @@ const MOST = 6; // columns of layers
 let jobs = [], plots = null, turn = 0;
 const reports = new Map();
 const better = (metric) => (metric === "mse" ? -1 : 1);
-const time = (r) => 1 / r.speedup; // both files of a job were timed in turn; those of two jobs were not
-const smallest = (r) => Math.min(r.bytes_packed ?? Infinity, r.bytes_pruned);
+const isSure = (r) => Math.max(r.speedup, 1 / r.speedup) > 1 + r.spread / 2; // more than the calls of one file differ by
+const time = (r) => (isSure(r) ? 1 / r.speedup : 1); // both files of a job were timed in turn; those of two jobs were not
 const nameOf = (job) => job.name || `${goal(job.plan)} (…${job.id.slice(-4)})`;
 
 /** Those of which no other is at least as good in both, and better in one. cost: less is better. */
@@ -37,7 +37,7 @@ async function choose(model, dataset = null) {
   byId("jobs").replaceChildren(...jobs.map((job, i) => {
     const r = job.result, box = el("input", { type: "checkbox", value: job.id, checked: i < MOST - 2 || wanted.includes(job.id), "aria-label": `Layers of ${nameOf(job)}`, onchange: () => attempt(layers) });
     const on = Object.entries(fronts).filter(([, members]) => members.includes(job)).map(([name]) => name).join(", ");
-    return row([[box], link(`/jobs/${job.id}`, nameOf(job)), rate(r.pruning_rate), score(metric, r.accuracy_pruned), lost(metric, r.drop), bytes(smallest(r)), number(r.pruned_ms), `${number(r.speedup)}x`, on], [], [2, 3, 4, 5, 6, 7]);
+    return row([[box], link(`/jobs/${job.id}`, nameOf(job)), rate(r.pruning_rate), score(metric, r.accuracy_pruned), change(metric, r.drop), bytes(smallest(r)), number(r.pruned_ms), `${isSure(r) ? "" : "~"}${number(r.speedup)}x`, on], [], [2, 3, 4, 5, 6, 7]);
   }));
   await points(metric, fronts);
   await layers();

@@ -57,6 +57,11 @@ export const lost = (metric, drop) => {
   return `${points === "-0.00" ? "0.00" : points.replace("-", "−")} pt`;
 };
 
+export const smallest = (result) => Math.min(result.bytes_packed ?? Infinity, result.bytes_pruned);
+
+/** What became of it: so much lost, or won. */
+export const change = (metric, drop) => (drop == null ? "" : `${lost(metric, Math.abs(drop))} ${drop < 0 ? "won" : "lost"}`);
+
 /** A plan's goal in few words. */
 export function goal(plan) {
   const [[kind, value]] = Object.entries(plan.budget);

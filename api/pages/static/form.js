@@ -84,7 +84,7 @@ function choice(name, union, schema, value, context, nullable) {
   const fill = () => {
     const kind = value[name]?.kind ?? first, held = value[name] ?? { kind };
     const changed = () => { if (kind === first && Object.keys(held).length === 1) delete value[name]; else value[name] = held; context.onChange(); };
-    inner.replaceChildren(...(kind ? [el("small", {}, (kinds[kind].description || "").split("\n\n")[0]), ...fields(kinds[kind], held, changed, { root: context.root, path: context.path })] : []));
+    inner.replaceChildren(...(kinds[kind] ? [el("small", {}, (kinds[kind].description || "").split("\n\n")[0]), ...fields(kinds[kind], held, changed, { root: context.root, path: context.path })] : []));
   };
   const select = el("select", { id, onchange: () => { set(value, name, select.value === first ? undefined : { kind: select.value }, context); fill(); } }, ...(nullable ? [el("option", { value: "" }, "that of the plan")] : []), ...Object.keys(kinds).map((kind) => el("option", { selected: kind === (value[name]?.kind ?? first) }, kind)));
   fill();

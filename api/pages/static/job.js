@@ -1,6 +1,6 @@
 // One job, live: phase, curves, layers, events; at the end the result.
 import { ask, repeat, attempt, fileLink } from "./service.js";
-import { ENDED, byId, el, link, outcome, coded, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, lost, metricName, isShare, day } from "./elements.js";
+import { ENDED, byId, el, link, outcome, coded, bar, row, refresh, duration, goal, percent, number, score, count, bytes, rate, change, metricName, isShare, day } from "./elements.js";
 import { figure, draw } from "./plots.js";
 
 const id = location.pathname.split("/").pop();
@@ -10,6 +10,7 @@ let seen = 0, analysis = null, plots = null, filled = "", events = [];
 async function show() {
   const job = await ask(`/v1/jobs/${id}`);
   const ended = ENDED.includes(job.status);
+  byId("job").hidden = false;
   await showState(job, ended);
   const isNew = await follow();
   if (isNew || !plots) await attemptQuietly(() => showRounds(job));
@@ -41,7 +42,7 @@ function actions(job, ended) {
   const post = (path, options) => () => attempt(async () => { await ask(`/v1/jobs/${id}${path}`, options); location.reload(); });
   const buttons = [];
   if (["queued", "running"].includes(job.status)) buttons.push(el("button", { type: "button", id: "cancel", class: "danger", onclick: () => attempt(() => ask(`/v1/jobs/${id}/cancel`, { method: "POST" })) }, "Cancel"));
-  if (["failed", "cancelled"].includes(job.status)) buttons.push(el("button", { type: "button", id: "retry", class: "main", onclick: post("/retry", { method: "POST" }) }, "Retry"));
+  if (["failed", "cancelled"].includes(job.status)) buttons.push(el("button", { type: "button", id: "retry", onclick: post("/retry", { method: "POST" }) }, "Retry"));
   buttons.push(el("a", { class: "button", href: `/new?from=${id}` }, "Again, with changes"));
   if (job.status === "succeeded") buttons.push(el("a", { class: "button", href: `/compare?model=${job.model_id}&jobs=${id}` }, "Compare"));
   if (ended) buttons.push(el("button", { type: "button", id: "delete", class: "danger", onclick: () => confirm("Delete this job and its files?") && attempt(async () => { await ask(`/v1/jobs/${id}`, { method: "DELETE" }); location.href = "/"; }) }, "Delete"));
@@ -140,7 +141,7 @@ async function showResult(job) {
   if (r) {
     byId("headline").textContent = `${r.headline}.`;
     const lines = [
-      [metricName(r.metric), score(r.metric, r.accuracy_dense), score(r.metric, r.accuracy_pruned), `${lost(r.metric, r.drop)} lost`], ["Weights", count(r.weights_total), count(r.weights_kept), rate(r.pruning_rate)],
+      [metricName(r.metric), score(r.metric, r.accuracy_dense), score(r.metric, r.accuracy_pruned), change(r.metric, r.drop)], ["Weights", count(r.weights_total), count(r.weights_kept), rate(r.pruning_rate)],
       ["pruned.onnx", bytes(r.bytes_dense), bytes(r.bytes_pruned), rate(r.bytes_dense / r.bytes_pruned)], ...(r.bytes_packed ? [["packed.onnx", bytes(r.bytes_dense), bytes(r.bytes_packed), rate(r.bytes_dense / r.bytes_packed)]] : []),
       ["Milliseconds a call", number(r.dense_ms), number(r.pruned_ms), r.speed || `${number(r.speedup)}x`],
     ];

@@ -1,8 +1,8 @@
 // The list of jobs: what is asked for stands in the address, so that it can be shared and gone back to.
 import { ask, repeat, attempt } from "./service.js";
-import { ENDED, byId, el, link, outcome, row, refresh, duration, goal, rate, lost, percent } from "./elements.js";
+import { ENDED, byId, el, link, outcome, row, refresh, duration, goal, rate, change, percent, day, bytes, score, smallest } from "./elements.js";
 
-const LABELS = ["", "Status", "Progress", "Left", "Model", "Goal", "Rate", "Lost"];
+const LABELS = ["", "Status", "Progress", "Left", "Model", "Goal", "Rate", "Size", "Accuracy"];
 const PAGE = 50;
 const state = () => new URLSearchParams(location.search);
 
@@ -12,10 +12,10 @@ function shown(job) {
   const progress = ended ? [] : [el("span", { class: "grow" }, el("progress", { max: 1, value: job.progress, "aria-label": `Progress of ${job.name || job.id}` }), el("small", {}, `${percent(job.progress, 0)} ${waits}`))];
   const result = job.result;
   return row([
-    [link(`/jobs/${job.id}`, job.name || `${job.model_name} ${goal(job.plan)}`), el("small", {}, [job.id, ...job.labels].join(" · "))],
+    [link(`/jobs/${job.id}`, job.name || `${job.model_name} ${goal(job.plan)}`), el("small", {}, [day(job.created_at), job.id, ...job.labels].join(" · "))],
     outcome(job), progress, ended ? "" : duration(job.eta_seconds), link(`/models/${job.model_id}`, job.model_name), goal(job.plan),
-    rate(result?.pruning_rate), result ? lost(result.metric, result.drop) : "",
-  ], LABELS, [6, 7]);
+    rate(result?.pruning_rate), result ? bytes(smallest(result)) : "", result ? [score(result.metric, result.accuracy_pruned), el("small", {}, change(result.metric, result.drop))] : "",
+  ], LABELS, [3, 6, 7, 8]);
 }
 
 let newest = 0;

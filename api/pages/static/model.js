@@ -1,6 +1,6 @@
 // One model: what was found in it, and its jobs.
 import { ask, attempt, all, fileLink } from "./service.js";
-import { byId, el, link, badge, bytes, day, goal, rate, lost } from "./elements.js";
+import { byId, el, link, badge, bytes, day, goal, rate, change, outcome } from "./elements.js";
 import { analysisOf } from "./analysis.js";
 
 const id = location.pathname.split("/").pop();
@@ -15,5 +15,5 @@ attempt(async () => {
   if (model.status === "ready") byId("analysis").replaceChildren(analysisOf(await ask(`/v1/models/${id}/analysis`)));
   else byId("analysis").replaceChildren(...model.problems.map((text) => el("p", { class: "note bad" }, text)));
   const jobs = await all(`/v1/jobs?model_id=${id}`, 50);
-  byId("jobs").replaceChildren(...(jobs.length ? jobs : [null]).map((job) => job ? el("li", {}, link(`/jobs/${job.id}`, job.name || goal(job.plan)), " ", badge(job.status), job.result ? ` ${rate(job.result.pruning_rate)}, ${lost(job.result.metric, job.result.drop)} lost` : "") : el("li", {}, "None yet.")));
+  byId("jobs").replaceChildren(...(jobs.length ? jobs : [null]).map((job) => job ? el("li", {}, link(`/jobs/${job.id}`, job.name || goal(job.plan)), " ", outcome(job), job.result ? ` ${rate(job.result.pruning_rate)}, ${change(job.result.metric, job.result.drop)}` : "") : el("li", {}, "None yet.")));
 });

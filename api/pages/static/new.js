@@ -8,11 +8,11 @@ const GOALS = [ // value: what stands in the field; plan(n): what is written; n(
   { id: "smaller", before: "Make it", start: 10, after: "times smaller", min: 1, help: "One weight in so many stays. The zeros make packed.onnx small; for speed take the next.", plan: (n) => ({ budget: { pruning_rate: n } }), n: (p) => p.budget.pruning_rate },
   { id: "faster", before: "Make it", start: 2, after: "times as fast, about", min: 1, help: "So many times fewer multiply-adds: whole filters and neurons go, which speeds up every runtime. Accuracy suffers more than by single weights. The report says what was measured.", plan: (n) => ({ budget: { multiply_adds_share: Number((1 / n).toPrecision(6)) }, pattern: { kind: "filter" } }), n: (p) => p.budget.multiply_adds_share && Number((1 / p.budget.multiply_adds_share).toPrecision(4)) },
   { id: "drop", before: "Lose at most", start: 0.5, after: "points of accuracy, as small as that allows", min: 0, help: "The highest rate that keeps it is searched for: takes several times as long.", plan: (n) => ({ budget: { max_accuracy_drop: Number((n / 100).toPrecision(6)) } }), n: (p) => p.budget.max_accuracy_drop != null ? Number((100 * p.budget.max_accuracy_drop).toPrecision(6)) : undefined },
-  { id: "bytes", before: "A file of at most", start: 100, after: "kB (packed.onnx)", min: 0, help: "The rate that gives such a file is worked out first.", plan: (n) => ({ budget: { bytes: Math.round(1000 * n) } }), n: (p) => p.budget.bytes && p.budget.bytes / 1000 },
+  { id: "bytes", before: "A file of at most", start: 100, after: "kB (packed.onnx)", min: 0, help: "The rate that gives such a file is worked out; a size that cannot be reached ends the job at once, with the least that could be.", plan: (n) => ({ budget: { bytes: Math.round(1000 * n) } }), n: (p) => p.budget.bytes && p.budget.bytes / 1000 },
   { id: "zeros", before: "Make", start: 90, after: "percent of the weights zero", min: 0, help: "The same as the first, in other words.", plan: (n) => ({ budget: { sparsity: Number((n / 100).toPrecision(6)) } }), n: (p) => p.budget.sparsity != null ? Number((100 * p.budget.sparsity).toPrecision(6)) : undefined },
 ];
 const asked = new URLSearchParams(location.search);
-let plan = { budget: { pruning_rate: 10 } }, methods, model = null, dataset = null, timer, turn = 0, shown = false;
+let plan = { budget: { pruning_rate: 10 } }, methods, model = null, dataset = null, timer, naming, turn = 0, shown = false;
 let posted = { text: null, key: null }; // two clicks on the same make one job
 window.addEventListener("pageshow", (event) => { if (event.persisted) { posted = { text: null, key: null }; changed(); } });
 
@@ -76,8 +76,8 @@ async function check() {
     if (answer.layers.length) lines.push(planned(answer));
   } catch (error) {
     if (mine !== turn) return;
-    wrong = error.errors?.length ? error.errors : [{ pointer: "", detail: error.message }];
-    lines.push(...wrong.map((e) => el("p", { class: "wrong" }, `${e.pointer?.replace(/^\/plan/, "").slice(1).replaceAll("/", ".") || "Plan"}: ${e.detail}`)));
+    wrong = error.errors?.length ? error.errors : [{ detail: error.message }];
+    lines.push(...wrong.map(({ pointer, detail }) => el("p", { class: "wrong" }, pointer === undefined ? detail : `${pointer.replace(/^\/plan/, "").slice(1).replaceAll("/", ".") || "Plan"}: ${detail}`)));
   }
   mark(wrong);
   byId("verdict").replaceChildren(...lines);
@@ -89,7 +89,7 @@ async function check() {
 function planned(answer) {
   const dense = answer.layers.filter((layer) => layer.pattern === null), total = answer.layers.reduce((sum, layer) => sum + layer.weights, 0);
   const held = dense.map((layer) => layer.name).join(", ");
-  return el("p", { class: "soft" }, `${count(total)} weights in ${answer.layers.length} layers`, held ? `; ${held} stay${dense.length === 1 ? "s" : ""} dense (${percent(dense.reduce((sum, layer) => sum + layer.weights, 0) / total, 1)} of the weights)` : "", `; at most ${count(Math.floor(answer.highest_rate))}x is possible.`);
+  return el("p", { class: "soft" }, `${count(total)} weights in ${answer.layers.length} layers`, held ? `; ${held} stay${dense.length === 1 ? "s" : ""} dense (${percent(dense.reduce((sum, layer) => sum + layer.weights, 0) / total, 1)} of the weights)` : "", `; at most ${answer.highest_rate < 100 ? Number(answer.highest_rate.toPrecision(3)) : count(Math.floor(answer.highest_rate))}x is possible.`);
 }
 
 /** Say at the field what is wrong with it. */
@@ -111,11 +111,11 @@ byId("json").addEventListener("input", () => {
     byId("submit").disabled = true;
     return;
   }
+  changed({ fromJson: true });
   showGoals();
   showFields();
-  changed({ fromJson: true });
 });
-byId("job-name").addEventListener("input", () => changed());
+byId("job-name").addEventListener("input", () => { commands(); clearTimeout(naming); naming = setTimeout(keep, 250); });
 byId("form").addEventListener("submit", (event) => {
   event.preventDefault();
   byId("submit").disabled = true;

@@ -17,10 +17,12 @@ from secateur.export import Module
 from secateur.formats import guess
 from secateur.order import OURS, order
 from secateur.patience import Patience
-from secateur.rows import CheckedPlan, DatasetRow, ModelRow, Reading, UploadRow
+from secateur.plans import build
+from secateur.rows import CheckedPlan, DatasetRow, Goal, ModelRow, Options, Reading, UploadRow
 from secateur.sources import Data, OnBytes, PathLike, Source, as_file, is_id
 
 POLL_SECONDS = 0.3
+PARAMETERS = (*OURS, *Options.__annotations__, "plan", "name", "labels")
 PAGE = 200
 
 
@@ -67,7 +69,7 @@ class AsyncSecateur:
         plan: Mapping[str, Any] | None = None,
         name: str | None = None,
         labels: Sequence[str] = (),
-        **reading: Unpack[Reading],
+        **more: Unpack[Options],
     ) -> AsyncJob: ...
 
     @overload
@@ -81,7 +83,7 @@ class AsyncSecateur:
         plan: Mapping[str, Any] | None = None,
         name: str | None = None,
         labels: Sequence[str] = (),
-        **reading: Unpack[Reading],
+        **more: Unpack[Options],
     ) -> AsyncJob: ...
 
     async def prune(
@@ -97,16 +99,19 @@ class AsyncSecateur:
 
         Args: model: an ONNX file, the id of an uploaded one, or a PyTorch module, then followed by an example of its
         input; data: a file, an id, or arrays: {"x_train": ..., ...}; rate: pruning rate, 20 keeps a twentieth of the
-        weights; plan: instead, or for everything else; reading: as in upload_dataset.
+        weights; or, by name, sparsity, max_drop, multiply_adds or bytes; plan: instead, or for everything else; more:
+        as in upload_dataset.
         Raises: SecateurError: a file was rejected, or the plan does not fit; the message says why. OSError, BadPlan.
         ValueError: the module does not run on the example, or cannot be exported.
         """
+        if unknown := set(named) - {*OURS, *Options.__annotations__}:
+            raise TypeError(f"prune() has no parameter {min(unknown)}; there are {', '.join(PARAMETERS)}")
         wanted = order(model, *given, **{key: named.pop(key) for key in OURS if key in named})
-        if wanted.rate is not None and plan and plan.get("budget"):
-            raise BadPlan("how much may stay? Give the rate or the plan's budget, not both")
-        whole = dict(plan or {}) | ({"budget": {"pruning_rate": wanted.rate}} if wanted.rate is not None else {})
-        if not whole.get("budget"):
-            raise BadPlan("how much may stay? Give a rate, or a plan with a budget")
+        budget = {"rate": wanted.rate} | {key: named.pop(key, None) for key in Goal.__annotations__}
+        if plan and plan.get("budget") and any(value is not None for value in budget.values()):
+            raise BadPlan("how much may stay? Give a goal or the plan's budget, not both")
+        whole = build(plan or {}, budget, option=str)
+        await self.check_plan(whole)  # before gigabytes are sent
         model_id = (await self.upload_model(wanted.model))["id"]
         dataset_id = (await self.upload_dataset(wanted.data, **named))["id"]
         return await self.submit(model_id, dataset_id, whole, name, labels)

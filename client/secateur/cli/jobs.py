@@ -32,8 +32,8 @@ def listing(
     if json:
         output.document([job.state for job in found])
     else:
-        headers = ("id", "status", "done", "rate", "accuracy", "name")
-        output.table(headers, map(_row, found), right=(2, 3, 4), spare=(4, 3, 2))
+        headers = ("id", "status", "done", "rate", "accuracy", "created", "model", "name")
+        output.table(headers, map(_row, found), right=(2, 3, 4), spare=(5, 4, 3, 2))
     return exits.DONE
 
 
@@ -135,7 +135,9 @@ def _row(job: Job) -> tuple[Any, ...]:
     state, result = job.state, job.result
     rate = f"{result['pruning_rate']:.1f}x" if result else ""
     accuracy = formatted(result["metric"], result["accuracy_pruned"]) if result else ""
-    return job.id, state["status"], f"{state['progress']:.0%}", rate, accuracy, state["name"] or ""
+    created = state["created_at"][:16].replace("T", " ")
+    done, model = f"{state['progress']:.0%}", state.get("model_name")
+    return job.id, state["status"], done, rate, accuracy, created, model, state["name"]
 
 
 def _facts(job: Job) -> list[tuple[str, Any]]:
@@ -146,6 +148,7 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
         ("name", state["name"]),
         ("labels", ", ".join(state["labels"])),
         ("status", state["status"]),
+        ("place", f"number {place} in the queue" if (place := state["queue_position"]) else None),
         ("phase", state["phase"]),
         ("round", state["round"]),
         ("done", f"{state['progress']:.0%}"),

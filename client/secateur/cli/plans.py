@@ -45,7 +45,8 @@ def check(
     if rows:
         output.table(("layer", "kind", "weights", "keeps", "pattern"), rows, right=(2, 3), spare=(1,))
     if (highest := checked["highest_rate"]) is not None:
-        output.say(f"a pruning rate of at most {highest:,.4g} is possible")
+        rate = f"{highest:,.0f}" if highest >= 100 else f"{highest:.3g}"
+        output.say(f"a pruning rate of at most {rate}x is possible")
     output.note(_verdict(plan, model, data))
     return exits.DONE
 

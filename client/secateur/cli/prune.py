@@ -1,7 +1,8 @@
 """secateur prune: from files to smaller files."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,9 +10,9 @@ from secateur import Secateur
 from secateur.cli import exits, output, watching
 from secateur.cli.options import Json, Key, Out, Url, connected, data_argument, model_argument
 from secateur.cli.screen import transfer
-from secateur.formats import guess
+from secateur.formats import Format, guess
 from secateur.plans import build, read
-from secateur.sources import is_id
+from secateur.sources import OnBytes, is_id
 
 
 def option(text: str, *names: str, **more: Any) -> Any:
@@ -47,14 +48,14 @@ def prune(  # an option is an argument here: typer makes the one from the other
     ] = None,
     name: Annotated[str | None, option("Name of the job.")] = None,
     label: Annotated[list[str] | None, option("Label of the job; repeatable.")] = None,
-    format: Annotated[str | None, option("npz, imagefolder, parquet, idx; else guessed.", rich_help_panel=READ)] = None,
+    format: Annotated[Format | None, option("Of the data set; else guessed.", rich_help_panel=READ)] = None,
     scale: Annotated[float | None, option("(x * scale - mean) / std.", rich_help_panel=READ)] = None,
     mean: Annotated[str | None, option("One value, or one a channel: 0.5,0.4,0.3.", rich_help_panel=READ)] = None,
     std: Annotated[str | None, option("As --mean.", rich_help_panel=READ)] = None,
     size: Annotated[str | None, option("Height,width of images: 224,224 or 224.", rich_help_panel=READ)] = None,
-    fit: Annotated[str | None, option("stretch or crop.", rich_help_panel=READ)] = None,
-    color: Annotated[str | None, option("rgb or gray.", rich_help_panel=READ)] = None,
-    layout: Annotated[str | None, option("nchw or nhwc.", rich_help_panel=READ)] = None,
+    fit: Annotated[Literal["stretch", "crop"] | None, option("Of images, to that size.", rich_help_panel=READ)] = None,
+    color: Annotated[Literal["rgb", "gray"] | None, option("Of images.", rich_help_panel=READ)] = None,
+    layout: Annotated[Literal["nchw", "nhwc"] | None, option("Of images.", rich_help_panel=READ)] = None,
     out: Out = Path("out"),
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="--no-wait: submit, print the id, leave.")] = True,
     json: Json = False,
@@ -73,6 +74,7 @@ def prune(  # an option is an argument here: typer makes the one from the other
     asked = asked if is_id(data, "dat") else {**reading, **asked}
     check_reading(data, asked)
     with connected(url, key) as client:
+        client.check_plan(whole)  # before gigabytes are sent
         model_id = upload_model(client, model)
         dataset_id = upload_data(client, data, asked)
         job = client.submit(model_id, dataset_id, whole, name, label or [])
@@ -99,17 +101,22 @@ def require(given: str, prefix: str) -> None:
 
 def upload_model(client: Secateur, model: str) -> str:
     """Upload a file with a bar, or wait for an id; returns the id."""
-    name = Path(model).name
-    with transfer(f"uploading {name}", f"examining {name}") as on_bytes:
+    with _sending(model, "mdl") as on_bytes:
         return client.upload_model(model, on_bytes=on_bytes)["id"]
 
 
 def upload_data(client: Secateur, data: str, reading: dict[str, Any]) -> str:
     """Upload a file with a bar, or wait for an id; returns the id. Raises: typer.BadParameter."""
     check_reading(data, reading)
-    name = Path(data).name
-    with transfer(f"uploading {name}", f"examining {name}") as on_bytes:
+    with _sending(data, "dat") as on_bytes:
         return client.upload_dataset(data, on_bytes=on_bytes, **reading)["id"]
+
+
+def _sending(given: str, prefix: str) -> AbstractContextManager[OnBytes | None]:
+    if is_id(given, prefix):
+        return nullcontext()
+    name = Path(given).name
+    return transfer(f"uploading {name}", f"examining {name}")
 
 
 def check_reading(data: str, reading: dict[str, Any]) -> None:

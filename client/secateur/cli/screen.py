@@ -60,7 +60,7 @@ class Watch:
         if self._where.is_terminal:
             self._live.update(self._picture(job), refresh=True)
             return
-        step = job.state["phase"] or job.state["status"] if not job.has_ended else job.state["status"]
+        step = _step(job)
         if step != self._said:
             self._said = step
             numbers = f", {job.now.in_words()}" if job.now and job.now.in_words() else ""

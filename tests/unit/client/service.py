@@ -57,6 +57,7 @@ class Scripted:
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], list[Answer]] = {}
+        self.on("POST", "/v1/plans/check", {"plan": {}, "layers": [], "highest_rate": None})
         self.asked: list[httpx.Request] = []
 
     def on(self, method: str, path: str, *answers: Answer | dict[str, Any]) -> "Scripted":

@@ -113,7 +113,7 @@ def test_a_plan_is_checked(script: Scripted, capsys, tmp_path: Path) -> None:
     script.on("POST", "/v1/plans/check", {"plan": {}, "layers": [layer], "highest_rate": 123.0})
     assert cli.main(["plan", "check", str(tmp_path / "plan.json")]) == 0
     out = capsys.readouterr().out
-    assert "fc1" in out and "5,000" in out and "decided while training" in out and "at most 123 is possible" in out
+    assert "fc1" in out and "5,000" in out and "decided while training" in out and "at most 123x is possible" in out
 
 
 def test_the_service_may_be_named_before_the_command(monkeypatch: pytest.MonkeyPatch, slept: Clock, capsys) -> None:
@@ -167,10 +167,18 @@ def test_a_report_is_a_plan_for_the_next_job(script: Scripted, tmp_path: Path, m
     more = ["--plan", str(tmp_path / "report.json"), "--bits", "4", "--scale", "1", "--label", "a", "--label", "b"]
     assert cli.main(["prune", *files, *more, "--no-wait"]) == 0
     assert capsys.readouterr().out == "job_1\n"
-    query = script.asked[1].url.params
+    assert [r.url.path for r in script.asked] == ["/v1/plans/check", "/v1/models", "/v1/datasets", "/v1/jobs"]
+    query = script.asked[2].url.params
     assert (query["format"], query["scale"], query.get_list("mean")) == ("idx", "1.0", ["0.1", "0.2"])
-    body = json.loads(script.asked[2].content)
+    body = json.loads(script.asked[3].content)
     assert body["plan"] == manifest["plan"] | {"quantize": {"bits": 4}} and body["labels"] == ["a", "b"]
+
+
+def test_a_plan_that_is_refused_is_refused_before_anything_is_sent(script: Scripted, tmp_path: Path, capsys) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    script.on("POST", "/v1/plans/check", problem(422, "method: must be one of direct, joint"))
+    assert cli.main(["prune", str(tmp_path / "m.onnx"), "dat_1", "--rate", "2", "--method", "foo"]) == 1
+    assert "must be one of" in capsys.readouterr().err and len(script.asked) == 1
 
 
 def test_ids_are_completed_and_silence_is_no_error(script: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:

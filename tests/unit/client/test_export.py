@@ -1,5 +1,7 @@
 """PyTorch modules as ONNX files."""
 
+import json
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -63,9 +65,30 @@ def test_an_example_that_does_not_fit_is_said_in_a_sentence() -> None:
         to_onnx(Two(), (torch.zeros(1, 5), torch.zeros(1, 5)))
 
 
-def test_a_rate_beside_a_budget_is_refused() -> None:
-    with Scripted().client() as client, pytest.raises(BadPlan, match="not both"):
-        client.prune("m.onnx", "d.npz", rate=5, plan={"budget": {"sparsity": 0.5}})
+def test_a_goal_beside_another_is_refused() -> None:
+    with Scripted().client() as client:
+        with pytest.raises(BadPlan, match="not both"):
+            client.prune("m.onnx", "d.npz", rate=5, plan={"budget": {"sparsity": 0.5}})
+        with pytest.raises(BadPlan, match="give only one of rate, max_drop"):
+            client.prune("m.onnx", "d.npz", rate=5, max_drop=0.01)
+        with pytest.raises(BadPlan, match="Give one of rate, sparsity"):
+            client.prune("m.onnx", "d.npz")
+
+
+def test_names_that_are_not_there_are_said() -> None:
+    with Scripted().client() as client:
+        with pytest.raises(TypeError, match=r"no parameter rat; there are .*rate.*sparsity.*scale.*plan"):
+            client.prune("m.onnx", "d.npz", rat=2)  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match="an example of its input"):
+            client.prune(torch.nn.Linear(2, 1), "d.npz", rate=2)  # type: ignore[call-overload]
+
+
+def test_every_goal_of_the_command_line_has_a_name() -> None:
+    row = {"id": "x_1", "name": "x", "status": "ready", "problems": []}
+    script = Scripted().on("GET", "/v1/models/mdl_1", row).on("GET", "/v1/datasets/dat_1", row)
+    with script.on("POST", "/v1/jobs", JOB).client() as client:
+        client.prune("mdl_1", "dat_1", bytes=4000, plan={"method": "gradual"})
+    assert json.loads(script.asked[-1].content)["plan"] == {"method": "gradual", "budget": {"bytes": 4000}}
 
 
 def test_arguments_are_sorted() -> None:
@@ -82,5 +105,5 @@ def test_a_module_and_arrays_are_uploaded() -> None:
     data = {"x_train": torch.ones(3, 2, requires_grad=True), "y_train": np.arange(3)}
     with script.client() as client:
         assert client.prune(torch.nn.Linear(2, 1), torch.zeros(1, 2), data, rate=5, labels=["a"]).id == "job_1"
-    assert script.asked[1].url.params["format"] == "npz" and script.asked[1].content[:2] == b"PK"
-    assert b'"pruning_rate":5' in script.asked[2].content.replace(b" ", b"")
+    assert script.asked[2].url.params["format"] == "npz" and script.asked[2].content[:2] == b"PK"
+    assert b'"pruning_rate":5' in script.asked[3].content.replace(b" ", b"")

@@ -108,7 +108,15 @@ def test_few_examples_ask_for_more_and_say_how_many():
     assert "between 2.6 points lost and 0.7 won" in text and "takes about 775" in text  # 5/360 (1.96 / 0.0083)^2
     assert not advice.few_examples(report())
     assert "takes" not in advice.few_examples(report(accuracy=drop(-0.03, 0.01, -0.01)))
-    assert "between 1.0 and 4.0 points lost" in advice.few_examples(report(accuracy=drop(0.01, 0.04, 0.02)))
+    assert not advice.few_examples(report(accuracy=drop(0.01, 0.04, 0.02)))  # that something was lost is sure
+
+
+def test_a_small_file_that_lost_much_is_told_to_use_fewer_bits():
+    plan = {"budget": {"bytes": 4000}}
+    tries = plans_in(advice.lost_much(report(plan, accuracy=LOST)))
+    assert tries[0] == {"quantize": {"bits": 4}} and {"budget": {"bytes": 6000}} in tries
+    missed = plans_in(advice.lost_much(report(plan, accuracy=LOST, goal_met=False)))
+    assert not any("budget" in one for one in missed)  # a larger file is further from the goal
 
 
 def test_admm_that_ended_far_away_asks_for_more_rounds():

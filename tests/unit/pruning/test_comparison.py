@@ -135,7 +135,8 @@ def test_f1_has_the_interval_of_the_bootstrap():
 
 
 def test_where_no_label_is_said_nor_true_there_is_no_interval():
-    assert compared("labels", *np.full((2, 9, 3), -1.0), np.zeros((9, 3))).interval() is None
+    none = np.full((9, 3), -1.0)
+    assert compared("labels", none, none, np.zeros((9, 3))).interval() is None
 
 
 def test_a_metric_without_a_known_form_has_no_interval():

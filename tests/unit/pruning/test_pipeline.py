@@ -271,7 +271,15 @@ def test_a_wish_to_stop_is_met_within_a_step(tiny, tiny_data):
 
 def test_divergence_ends_the_job_with_a_sentence(tiny, tiny_data):
     with pytest.raises(Diverged, match="lower rho, its growth or the learning rate"):
-        prune(order(tiny, tiny_data, admm={"rounds": 45, "rho": 1000, "rho_growth": 10}), Recorder())
+        steep = {"rounds": 20, "rho": 1000, "learning_rate": 1}
+        prune(order(tiny, tiny_data, admm=steep, train={"optimizer": "sgd"}), Recorder())
+
+
+def test_many_rounds_are_no_divergence(tiny, tiny_data):
+    """rho grows to its end and no further: 1.3 to the power of 250 would leave float32."""
+    many = {"rounds": 250, "epochs_per_round": 0.1}
+    delivery = prune(order(tiny, tiny_data, admm=many), Recorder())
+    assert delivery.report.goal_met
 
 
 def test_layer_rules_reach_the_file(tiny, tiny_data):

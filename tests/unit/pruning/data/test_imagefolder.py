@@ -159,7 +159,7 @@ def test_a_million_members_end_at_the_bound(tmp_path):
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "data.zip"
     path.write_bytes(content)
-    with pytest.raises(UnreadableDataset, match="not a zip or tar archive, or a damaged one"):
+    with pytest.raises(UnreadableDataset, match="not a zip, npz or tar archive, or a damaged one"):
         read(Source(path, "imagefolder"))
 
 
