@@ -14,7 +14,7 @@ function shown(job) {
   return row([
     [link(`/jobs/${job.id}`, job.name || `${job.model_name} ${goal(job.plan)}`), el("small", {}, [day(job.created_at), job.id, ...job.labels].join(" · "))],
     outcome(job), progress, ended ? "" : duration(job.eta_seconds), link(`/models/${job.model_id}`, job.model_name), goal(job.plan),
-    rate(result?.pruning_rate), result ? bytes(smallest(result)) : "", result ? [score(result.metric, result.accuracy_pruned), el("small", {}, change(result.metric, result.drop))] : "",
+    rate(result?.pruning_rate), result ? bytes(smallest(result)) : "", result ? [el("span", {}, score(result.metric, result.accuracy_pruned), el("small", {}, change(result.metric, result.drop)))] : "",
   ], LABELS, [3, 6, 7, 8]);
 }
 
