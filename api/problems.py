@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pruning.errors import DatasetMismatch, InvalidPlan
+from pruning.faults import sentence
 from store.errors import Conflict, IdempotencyMismatch, NotFound
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
-MOST_SAID = 40  # characters of a value that is refused
 log = logging.getLogger(__name__)
 TITLES = {
     400: "Bad request",
@@ -97,22 +97,9 @@ def _pointer(location: Sequence[Any]) -> str:
 
 
 def _sentence(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such field"
     if tuple(error["loc"]) == ("body",) and error["type"] in ("model_attributes_type", "dict_type"):
         return "send a JSON object, with the header Content-Type: application/json"
-    if error["type"] in ("union_tag_not_found", "model_attributes_type", "model_type"):
-        return 'send an object here, such as {"kind": "filter"} for a pattern or {"bits": 4} for quantize'
-    if error["type"] == "union_tag_invalid":
-        return f"must be one of {error['ctx']['expected_tags']}; got {error['ctx']['tag'][:MOST_SAID]!r}"
-    if error["type"] == "missing":
-        return "is missing"
-    text = str(error["msg"]).removeprefix("Value error, ").partition(", unable to")[0]
-    if not text.startswith("Input should "):
-        return text
-    given = error.get("input")
-    got = f"; got {given!r}" if isinstance(given, int | float | str) and len(str(given)) <= MOST_SAID else ""
-    return f"{text.replace('Input should ', 'must ', 1)}{got}"
+    return sentence(error)
 
 
 def _http(_: Request, error: Any) -> JSONResponse:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pruning.analysis import Preprocess
 from pruning.data import READERS
 from pruning.errors import OutOfMemory, PruningError, is_out_of_memory
+from pruning.faults import sentence
 from pruning.listener import Metric, Phase
 from pruning.methods import METHODS
 from pruning.order import Order
@@ -87,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except ValidationError as error:
         for problem in error.errors():
-            print(f"error: {'.'.join(map(str, problem['loc'])) or 'plan'}: {problem['msg']}", file=sys.stderr)
+            print(f"error: {'.'.join(map(str, problem['loc'])) or 'plan'}: {sentence(problem)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; nothing was written", file=sys.stderr)

@@ -12,6 +12,7 @@ from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM, Problem
 from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive
 from pruning.analysis import DatasetSummary, Preprocess
+from pruning.faults import sentence
 from store import datasets, uploads
 from store.settings import settings
 from store.tables import Dataset
@@ -60,7 +61,7 @@ def _preprocess(
         return Preprocess(scale=scale, fit=fit, color=color, layout=layout, **values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise Problem(422, f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise Problem(422, f"{first['loc'][0]}: {sentence(first)}") from error
 
 
 def _numbers(name: str, given: list[str]) -> tuple[float, ...]:

@@ -81,7 +81,7 @@ def test_json_is_one_document_and_a_report_is_the_next_plan(service: Service, fi
 
 
 def test_a_goal_that_is_not_met_is_exit_3(service: Service, files, tmp_path: Path) -> None:
-    given = plan(tmp_path, budget={"bytes": 800}, **SHORT)
+    given = plan(tmp_path, budget={"bytes": 500}, **SHORT)  # the last path through the net takes more
     code, _, err = run(service, "prune", *files, "--plan", given, "-o", tmp_path / "out")
     assert code == 3, err
     assert (tmp_path / "out/pruned.onnx").exists()
