@@ -95,6 +95,7 @@ def test_goals_in_the_users_words(page: Page, ids: dict[str, str], goal: str, va
 def test_every_field_of_the_schema_has_its_place_and_its_help(page: Page, service: Service, ids: dict) -> None:
     page.goto(f"/new?model={ids['model_id']}&dataset={ids['dataset_id']}")
     page.get_by_text("All fields").click()
+    expect(page.locator("#f-admm-rounds")).to_be_visible()
     schema = service.http.get("/v1/methods").json()["plan"]
     for part in ("Admm", "Retrain", "Train", "Deliver", "Distill"):
         for name, field in schema["$defs"][part]["properties"].items():

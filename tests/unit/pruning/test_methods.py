@@ -79,7 +79,8 @@ def test_the_file_keeps_the_budget_and_what_was_learned(method):
     content, data = (EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz"
     settings = {"joint": {"units": 0.5}, "gradual": {"units": 0.5, "epochs": 4, "unit_epochs": 3}}
     more = {"progressive": {"rates": [4]}, **settings, "admm": {"rounds": 6}, "retrain": {"epochs": 4}}
-    plan = Plan.model_validate({"method": method, "budget": {"pruning_rate": 10}, **more, **QUICK})
+    deliver = {"seconds": 0.2, "rewrite": False}  # the fastest form may keep channels for multiples of 8
+    plan = Plan.model_validate({"method": method, "budget": {"pruning_rate": 10}, **more, "deliver": deliver})
     delivery = prune(Order(content, data, plan), Recorder())
     report = delivery.report
     stored = onnx.load_from_string(delivery.files["pruned.onnx"]).graph.initializer
