@@ -119,7 +119,7 @@ def test_a_form_that_does_not_run_is_left_out(monkeypatch):
 def test_a_form_that_does_not_run_leaves_the_others(monkeypatch):
     monkeypatch.setattr(module, "FORMS", {"astray": astray, "gathered": FORMS["gathered"]})
     model = net()
-    assert {c.form for c in fastest([model], image(model), SECONDS).choices} == {"gathered"}
+    assert "gathered" in {c.form for c in fastest([model], image(model), SECONDS).choices} <= {"gathered", PLAIN}
 
 
 def test_a_layer_that_only_a_variant_can_rewrite_is_timed_too():
