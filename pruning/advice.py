@@ -96,7 +96,7 @@ def few_examples(r: Report) -> str:
         return ""
     spans = f"between {100 * high:.1f} points lost and {-100 * low:.1f} won"
     text = f"{a.examples:,} test {a.unit} leave the change uncertain, {spans}: give the data set more test examples"
-    if a.changed is None or a.drop <= 0 or low > 0:
+    if a.changed is None or a.drop <= 0:
         return text
     differ = (a.changed.only_dense + a.changed.only_pruned) / a.examples
     needed = examples_for(a.drop, differ)

@@ -49,18 +49,14 @@ const NAMES = { top1: "Top-1", f1: "Micro F1", mse: "Mean squared error", agreem
 export const metricName = (metric) => NAMES[metric] || "Accuracy";
 export const isShare = (metric) => SHARES.includes(metric);
 export const score = (metric, value) => (value == null ? "" : isShare(metric) ? percent(value) : number(value));
-/** How much was lost, in points where the metric is a share. */
-export const lost = (metric, drop) => {
-  if (drop == null) return "";
-  if (!isShare(metric)) return number(drop);
-  const points = (100 * drop).toFixed(2);
-  return `${points === "-0.00" ? "0.00" : points.replace("-", "−")} pt`;
-};
-
 export const smallest = (result) => Math.min(result.bytes_packed ?? Infinity, result.bytes_pruned);
 
-/** What became of it: so much lost, or won. */
-export const change = (metric, drop) => (drop == null ? "" : `${lost(metric, Math.abs(drop))} ${drop < 0 ? "won" : "lost"}`);
+/** What became of it: so much lost, or won; in points where the metric is a share. */
+export const change = (metric, drop) => {
+  if (drop == null) return "";
+  const amount = Math.abs(drop);
+  return `${isShare(metric) ? `${(100 * amount).toFixed(2)} pt` : number(amount)} ${drop < 0 ? "won" : "lost"}`;
+};
 
 /** A plan's goal in few words. */
 export function goal(plan) {
