@@ -14,6 +14,9 @@ COPY store ./store
 COPY api ./api
 COPY worker ./worker
 COPY service ./service
+COPY admin ./admin
+COPY pyproject.toml ./
+RUN pip install --no-cache-dir --no-deps -e .
 
 RUN useradd --create-home secateur && mkdir /data && chown secateur /data
 USER secateur

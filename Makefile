@@ -42,11 +42,11 @@ lock:  ## pin anew: fresh environments, what pip finds today
 	$(VENV)-lock/bin/pip freeze | sed 's/+cpu$$//' | grep -vxFf requirements.lock > requirements-dev.lock
 	rm -rf $(VENV)-lock
 
-$(VENV)/ready: requirements.lock client/pyproject.toml
+$(VENV)/ready: requirements.lock pyproject.toml client/pyproject.toml
 	echo "installing into $(VENV) (about a minute, 1.2 GB) ..."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e client
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e . -e client
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.lock

@@ -3,20 +3,12 @@
 Never imports torch: training happens in processes that tasks start.
 """
 
-import logging
-import threading
-import time
 from typing import Any
 
 from celery.signals import worker_ready, worker_shutting_down
 
-from store.artifacts import collect
 from store.queue import make_celery
-from store.settings import settings
-from store.sweeper import sweep
-
-log = logging.getLogger(__name__)
-stopping = threading.Event()
+from worker import chores
 
 app = make_celery()
 app.conf.update(
@@ -38,28 +30,12 @@ app.conf.update(
 
 
 @worker_ready.connect
-def start_sweeping(**_: Any) -> None:
-    """Every worker sweeps; doing so twice changes nothing."""
-    threading.Thread(target=_sweep_for_ever, daemon=True, name="sweeper").start()
+def start_chores(**_: Any) -> None:
+    """Sweep, collect and whatever else is done beside the tasks."""
+    chores.start()
 
 
 @worker_shutting_down.connect
 def hand_back(**_: Any) -> None:
     """On SIGTERM running jobs are handed back at once; they go on elsewhere from their checkpoint."""
-    stopping.set()
-
-
-def _sweep_for_ever() -> None:
-    collected = time.monotonic()
-    waited: float | None = 0.0  # a new worker need not wait for what is queued already
-    while True:
-        try:
-            sweep(waited)
-            waited = None
-            if time.monotonic() - collected > settings().grace_seconds:
-                collect()
-                collected = time.monotonic()
-        except Exception:  # the database may be away for a while: the next sweep makes it good
-            log.exception("the sweep failed; it will be done again")
-        if stopping.wait(settings().sweep_seconds):
-            return
+    chores.stopping.set()

@@ -10,7 +10,8 @@ from store.database import after_commit, writing
 from store.queue import sender
 from store.settings import settings
 from store.tables import Dataset, Model
-from worker.app import app, stopping
+from worker.app import app
+from worker.chores import stopping
 from worker.supervise import Ended, Work, supervise
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"

@@ -1,0 +1,1 @@
+"""`secateur-admin`: what an operator does; it works on the database and the queue, without HTTP."""
