@@ -17,7 +17,6 @@ from store.settings import Settings
 from worker.children import die_with_parent
 
 HOUSE = Path(__file__).parent.parent
-STOP_SECONDS = 10
 
 
 @dataclass
@@ -29,6 +28,7 @@ class Part:
     environment: Mapping[str, str]
     log: Path
     files: tuple[int, ...] = ()  # open files that it inherits
+    patience: float = 10  # seconds until it is made to stop
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     started: float = field(default=0.0, init=False)
 
@@ -58,7 +58,7 @@ class Part:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(self.patience)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -86,7 +86,9 @@ def parts(settings: Settings, listener: socket.socket) -> list[Part]:
 
     def worker(queue: str) -> Part:
         celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
-        return part(f"worker-{queue}", *celery, "-Q", queue, "-n", f"{queue}@%h", "-l", "INFO")
+        made = part(f"worker-{queue}", *celery, "-Q", queue, "-n", f"{queue}@%h", "-l", "INFO")
+        made.patience += settings.handover_seconds
+        return made
 
     api = part("api", sys.executable, "-m", "api", "--fd", str(listener.fileno()))
     api.files = (listener.fileno(),)

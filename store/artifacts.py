@@ -1,5 +1,6 @@
 """Files by content hash: written beside, then renamed into place, so that a name means whole content."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -7,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,6 +18,7 @@ from store.settings import settings
 from store.tables import Artifact, Dataset, Model
 
 NAMED = (Model.sha256, Dataset.sha256, Artifact.sha256)
+PIECE = 1 << 20
 HALF_WRITTEN_SECONDS = 24 * 3600  # no upload takes so long
 
 
@@ -68,6 +71,19 @@ def put(content: bytes) -> Blob:
         return staged.keep()
 
 
+def take(file: BinaryIO) -> Blob:
+    """Store a copy of a file: whoever wrote it may still hold it open. Raises: OSError: the disk is full."""
+    with Staged() as staged:
+        while piece := file.read(PIECE):
+            staged.write(piece)
+        return staged.keep()
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether there is no space left where files are stored."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def path(sha256: str) -> Path:
     """Where a blob is; it may not exist."""
     return settings().artifacts / sha256[:2] / sha256
@@ -102,7 +118,7 @@ def _drop(sha256: str) -> None:
             return
     if _age(path(sha256)) < settings().grace_seconds:
         return
-    for decoded in settings().cache.glob(f"{sha256}-*"):  # who reads it now keeps what it has mapped
+    for decoded in settings().cache.glob(f"*/{sha256}-*"):  # who reads it now keeps what it has mapped
         shutil.rmtree(decoded, ignore_errors=True)
     aside = settings().artifacts / f"leaving-{sha256}"
     try:

@@ -2,37 +2,39 @@
 
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from store.settings import settings
 
 
-def write(job_id: str, attempt: int, number: int, content: bytes) -> str:
-    """Store a checkpoint; returns the name that the row is to hold."""
+def write(job_id: str, attempt: int, number: int, content: BinaryIO) -> str:
+    """Store a checkpoint; returns the name that the row is to hold. Raises: OSError: the disk is full."""
     name = f"{job_id}/{attempt}-{number}"
-    target = _path(name)
+    target = path(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_suffix(".part")
-    beside.write_bytes(content)
-    beside.rename(target)
+    try:
+        with beside.open("wb") as file:
+            shutil.copyfileobj(content, file)
+        beside.rename(target)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
     return name
 
 
-def read(name: str) -> bytes:
-    """Raises: FileNotFoundError."""
-    return _path(name).read_bytes()
+def path(name: str) -> Path:
+    """Where a checkpoint is; it may be gone."""
+    return settings().artifacts / "checkpoints" / name
 
 
 def keep_only(name: str) -> None:
     """Remove the other checkpoints of the same job, and what killed writers left."""
-    for file in _path(name).parent.iterdir():
-        if file != _path(name):
+    for file in path(name).parent.iterdir():
+        if file != path(name):
             file.unlink(missing_ok=True)
 
 
 def remove_all(job_id: str) -> None:
     """Remove all checkpoints of a job that has ended well."""
-    shutil.rmtree(_path(job_id), ignore_errors=True)
-
-
-def _path(name: str) -> Path:
-    return settings().artifacts / "checkpoints" / name
+    shutil.rmtree(path(job_id), ignore_errors=True)

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(
         default=60, gt=0, description="A stored file without a row is left alone for so long: its row may be coming."
     )
+    handover_seconds: float = Field(
+        default=20, ge=0, description="A worker that is stopped waits so long for its job's next checkpoint."
+    )
     sweep_seconds: float = Field(default=10, gt=0, description="Time between two looks for lost jobs and messages.")
 
     @model_validator(mode="after")
@@ -96,6 +99,15 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """Folder of decoded data sets; safe to remove while nothing runs."""
         return self.data_dir.resolve() / "cache"
+
+    def cache_of(self, owner: str) -> Path:
+        """The part of it that an owner's processes write: what breaks out of one meets no other's data."""
+        return self.cache / hashlib.sha256(owner.encode()).hexdigest()[:16]
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of the private folders of running processes."""
+        return self.data_dir.resolve() / "work"
 
     @property
     def broker_socket(self) -> Path:

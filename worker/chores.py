@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pruning.folders import trim
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
+from worker.folder import sweep_folders
 
 log = logging.getLogger(__name__)
 stopping = threading.Event()
@@ -50,7 +52,14 @@ class _Sweep:
         self.waited = None
 
 
+def _trim() -> None:
+    """Decoded data sets of all owners share one limit."""
+    trim([*settings().cache.glob("*/")], settings().max_cache_bytes)
+
+
 CHORES = {
     "sweeper": Chore(_Sweep(), lambda: settings().sweep_seconds),
     "collector": Chore(collect, lambda: settings().grace_seconds, does_wait=True),
+    "folders": Chore(sweep_folders, lambda: settings().grace_seconds),
+    "cache": Chore(_trim, lambda: settings().sweep_seconds),
 }

@@ -1,12 +1,11 @@
-"""One process for each piece of work: started, watched, and ended with all that it started."""
+"""One process for each piece of work: started, heard, watched, and ended with all that it started."""
 
-import enum
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -17,86 +16,97 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from store.settings import settings
+from worker.endings import NO_SPACE, OUT_OF_MEMORY, Ended
+from worker.errand import ERRAND, Errand
+from worker.folder import Folder, private
+from worker.hearing import Hearing, Scribe
 
 log = logging.getLogger(__name__)
-OUT_OF_MEMORY = 86  # exit status of a process that met its memory limit and could still say so
-NO_DATABASE = 87  # exit status of a process that could not write its row for too long
+HOUSE = Path(__file__).parent.parent
 POLL_SECONDS = 0.2
 LIBRARY_BYTES = 2**29  # of mapped files; torch, ONNX Runtime and Arrow need less
-
-
-class Ended(enum.Enum):
-    """How a process ended."""
-
-    DONE = "it ended by itself and said so in its row"
-    UNWANTED = "the row is being cancelled, or belongs to another attempt"
-    MEMORY = "it needed more memory than it may have"
-    TIME = "it took longer than it may"
-    STOPPED = "this worker is being stopped"
-    NO_DATABASE = "the database was away for too long"
-    CRASHED = "it was killed or crashed"
+# all that a process is told of the world; credentials stand in none of these
+PASSED_ON = re.compile(r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(OMP|KMP|MKL|OPENBLAS|CUDA|NVIDIA|NCCL)_\w+)")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a process is to do, and its limits in bytes and seconds."""
+    """What a process is to do, and its limits in bytes and seconds.
 
-    kind: str
+    is_wanted holds the lease on, and is asked several times within it; the heartbeat is here and not in the process,
+    where one long call into C would delay it.
+    """
+
     id: str
     attempt: int
+    errand: Errand
     memory: int
     seconds: int
+    is_wanted: Callable[[], bool]
 
 
-def supervise(work: Work, is_wanted: Callable[[], bool], stopping: threading.Event) -> Ended:
-    """Run the work in a session of its own and wait for its end.
-
-    is_wanted holds the lease on and is asked several times within it; the heartbeat is here and not in the
-    process, where one long call into C would delay it.
-    """
+def supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
+    """Run the work in a session of its own, pass on what it says, and wait for its end."""
     killed_before = _kernel_kills()
-    with tempfile.TemporaryDirectory(prefix="secateur-") as folder:
-        process = _start(work, folder)
+    with private() as folder:
+        process, hearing = _start(work, folder, scribe)
         try:
-            ended = _watch(process, work, is_wanted, stopping)
+            ended = _watch(process, hearing, work, stopping)
         finally:
             _end(process)
-    if ended is None:
-        ended = _meaning(process.returncode, _kernel_kills() > killed_before)
-    log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
+            hearing.join()
+    ended = ended or hearing.ended or _meaning(process.returncode, _kernel_kills() > killed_before)
+    log.info("%s %s attempt %d: %s", work.errand.kind, work.id, work.attempt, ended.value)
     return ended
 
 
-def _start(work: Work, folder: str) -> subprocess.Popen[bytes]:
+def _start(work: Work, folder: Folder, scribe: Scribe) -> tuple[subprocess.Popen[bytes], Hearing]:
     """Nothing of ours runs between fork and exec: other threads of this process may hold locks there."""
-    house = Path(__file__).parent.parent
-    environment = os.environ | settings().for_children() | {"PYTHONPATH": str(house), "TMPDIR": folder}
-    arguments = (work.kind, work.id, str(work.attempt), str(work.memory), str(os.getpid()))
-    return subprocess.Popen(
-        [sys.executable, "-m", "worker.run", *arguments],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    (folder.path / ERRAND).write_text(work.errand.model_dump_json())
+    environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+    environment |= {"PYTHONPATH": str(HOUSE), "TMPDIR": str(folder.path), "HOME": str(folder.path)}
+    ear, mouth = os.pipe()
+    arguments = (work.errand.kind, work.id, *map(str, (mouth, work.memory, work.seconds, os.getpid())))
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.run", *arguments],
+            cwd=folder.path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(mouth,),
+            start_new_session=True,
+        )
+    except OSError:
+        os.close(ear)
+        raise
+    finally:
+        os.close(mouth)
+    hearing = Hearing(ear, folder, scribe)
+    hearing.start()
+    return process, hearing
 
 
-def _watch(
-    process: subprocess.Popen[bytes], work: Work, is_wanted: Callable[[], bool], stopping: threading.Event
-) -> Ended | None:
-    """None: it ended by itself."""
+def _watch(process: subprocess.Popen[bytes], hearing: Hearing, work: Work, stopping: threading.Event) -> Ended | None:
+    """None: it ended by itself, and all that it said was heard."""
     deadline = time.monotonic() + work.seconds
+    handover = None
     next_look = 0.0
-    while process.poll() is None:
+    while process.poll() is None or hearing.is_alive():
+        if process.poll() is not None:
+            _end(process)  # what it started may hold the pipe open
+        if hearing.ended:
+            return hearing.ended
         if stopping.is_set():
-            return Ended.STOPPED
+            handover = handover or hearing.handover(work.errand.kind)
+            if handover.is_over():
+                return Ended.STOPPED
         if time.monotonic() > deadline:
             return Ended.TIME
         if _resident(process.pid) > work.memory:
             return Ended.MEMORY
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + min(1.0, settings().lease_seconds / 10)
-            if not _ask(is_wanted):
+            if not _ask(work.is_wanted):
                 return Ended.UNWANTED
         time.sleep(POLL_SECONDS)
     return None
@@ -124,7 +134,7 @@ def _meaning(status: int, kernel_killed: bool) -> Ended:
         return Ended.DONE
     if status == OUT_OF_MEMORY or (status == -signal.SIGKILL and kernel_killed):
         return Ended.MEMORY
-    return Ended.NO_DATABASE if status == NO_DATABASE else Ended.CRASHED
+    return Ended.SPACE if status == NO_SPACE else Ended.CRASHED
 
 
 def _resident(pid: int) -> int:

@@ -6,25 +6,32 @@ import socket
 from sqlalchemy.orm import Session
 
 from store import jobs, uploads
-from store.database import after_commit, writing
+from store.database import after_commit, reading, writing
 from store.queue import sender
 from store.settings import settings
-from store.tables import Dataset, Model
+from store.tables import Dataset, Job, Model
+from worker import briefing
 from worker.app import app
 from worker.chores import stopping
-from worker.supervise import Ended, Work, supervise
+from worker.endings import Ended
+from worker.scribe import JobScribe, UploadScribe
+from worker.supervise import Work, supervise
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 FAILURES = {
     Ended.MEMORY: "out of memory: the job needs more than {memory:,} bytes; "
     "lower train.batch_size, or use a machine with more memory",
     Ended.TIME: "the job ran for longer than {seconds:,} seconds; ask for fewer rounds or epochs",
+    Ended.SPACE: "the service has no space left on its disk for what the job makes; when there is room, retry goes on "
+    "from the last checkpoint",
 }
 HANDED_BACK = {Ended.STOPPED: "its worker was stopped", Ended.NO_DATABASE: "the database was away for too long"}
 LOSSES = {Ended.DONE: "its process ended without a result", Ended.CRASHED: "its process was killed or crashed"}
 REJECTIONS = {
     Ended.MEMORY: "examining it takes more than {memory:,} bytes of memory; it is too large for this service",
     Ended.TIME: "examining it takes longer than {seconds} seconds; it is too large for this service",
+    Ended.SPACE: "the service had no space left on its disk to examine it; delete it, and upload it again when there "
+    "is room",
 }
 
 
@@ -35,8 +42,7 @@ def run_job(job_id: str) -> None:
         job = jobs.claim(session, job_id, WORKER)
     if job is None:
         return
-    work = Work("job", job_id, job.attempt, settings().job_memory_bytes, settings().job_seconds)
-    ended = supervise(work, lambda: _job_is_wanted(job_id, job.attempt), stopping)
+    ended = _run(job)
     with writing() as session:
         _settle_job(session, job_id, job.attempt, ended)
         if jobs.is_queued(session, job_id):
@@ -46,18 +52,32 @@ def run_job(job_id: str) -> None:
 @app.task(name="worker.inspect_model")
 def inspect_model(model_id: str) -> None:
     """Vet and analyse an uploaded model."""
-    _inspect("model", Model, model_id)
+    _inspect(Model, model_id)
 
 
 @app.task(name="worker.inspect_dataset")
 def inspect_dataset(dataset_id: str) -> None:
     """Read an uploaded data set through."""
-    _inspect("dataset", Dataset, dataset_id)
+    _inspect(Dataset, dataset_id)
 
 
-def _job_is_wanted(job_id: str, attempt: int) -> bool:
+def _run(job: Job) -> Ended:
+    scribe = JobScribe(job.id, job.attempt)
+    try:
+        with reading() as session:
+            errand = briefing.for_job(session, job)
+    except briefing.TeacherGone as error:
+        with writing() as session:
+            jobs.fail(session, job.id, job.attempt, str(error.__doc__))
+        return Ended.UNWANTED
+    limits = settings()
+    work = Work(job.id, job.attempt, errand, limits.job_memory_bytes, limits.job_seconds, lambda: _is_running(job))
+    return supervise(work, scribe, stopping)
+
+
+def _is_running(job: Job) -> bool:
     with writing() as session:
-        return jobs.heartbeat(session, job_id, attempt) == "running"
+        return jobs.heartbeat(session, job.id, job.attempt) == "running"
 
 
 def _settle_job(session: Session, job_id: str, attempt: int, ended: Ended) -> None:
@@ -73,14 +93,13 @@ def _settle_job(session: Session, job_id: str, attempt: int, ended: Ended) -> No
         jobs.lose(session, job_id, attempt, LOSSES[ended])
 
 
-def _inspect(kind: str, table: type[Model] | type[Dataset], id: str) -> None:
+def _inspect(table: type[Model] | type[Dataset], id: str) -> None:
     with writing() as session:
         row = uploads.claim(session, table, id)
     if row is None:
         return
+    ended = _look(row)
     limits = settings()
-    work = Work(kind, id, row.attempt, limits.inspect_memory_bytes, limits.inspect_seconds)
-    ended = supervise(work, lambda: _upload_is_wanted(table, id, row.attempt), stopping)
     with writing() as session:
         if ended in REJECTIONS:
             problem = REJECTIONS[ended].format(memory=limits.inspect_memory_bytes, seconds=limits.inspect_seconds)
@@ -91,6 +110,13 @@ def _inspect(kind: str, table: type[Model] | type[Dataset], id: str) -> None:
             uploads.release(session, table, id, row.attempt)
 
 
-def _upload_is_wanted(table: type[Model] | type[Dataset], id: str, attempt: int) -> bool:
-    with writing() as session:
-        return uploads.heartbeat(session, table, id, attempt)
+def _look(row: Model | Dataset) -> Ended:
+    table, limits = type(row), settings()
+
+    def is_wanted() -> bool:
+        with writing() as session:
+            return uploads.heartbeat(session, table, row.id, row.attempt)
+
+    errand = briefing.for_upload(row)
+    work = Work(row.id, row.attempt, errand, limits.inspect_memory_bytes, limits.inspect_seconds, is_wanted)
+    return supervise(work, UploadScribe(table, row.id, row.attempt), stopping)

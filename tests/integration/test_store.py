@@ -1,5 +1,6 @@
 """The state machine on real databases, with real competition."""
 
+import io
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,10 @@ def claimed(job: Job, worker: str = "w") -> Job:
 def row(job: Job) -> Job:
     with reading() as session:
         return jobs.get(session, OWNER, job.id)
+
+
+def read_checkpoint(name: str) -> bytes:
+    return checkpoints.path(name).read_bytes()
 
 
 def silence(job: Job) -> None:
@@ -207,17 +212,17 @@ def test_success_publishes_and_clears_up(job):
     kept = artifacts.put(b"result")
     names = []
     for n in (1, 2):
-        names.append(checkpoints.write(job.id, mine.attempt, n, b"state %d" % n))
+        names.append(checkpoints.write(job.id, mine.attempt, n, io.BytesIO(b"state %d" % n)))
         with writing() as session:
             jobs.save_checkpoint(session, job.id, mine.attempt, names[-1])
-            assert checkpoints.read(names[0])  # it goes with the commit, not before
-    assert checkpoints.read(names[1]) == b"state 2"
+            assert read_checkpoint(names[0])  # it goes with the commit, not before
+    assert read_checkpoint(names[1]) == b"state 2"
     with pytest.raises(FileNotFoundError):
-        checkpoints.read(names[0])
+        read_checkpoint(names[0])
     with writing() as session:
         jobs.succeed(session, job.id, mine.attempt, {"pruned.onnx": kept}, {"goal_met": False})
     with pytest.raises(FileNotFoundError):
-        checkpoints.read(names[1])
+        read_checkpoint(names[1])
     assert artifacts.path(kept.sha256).read_bytes() == b"result"
     with reading() as session:
         assert [f.name for f in jobs.files(session, job.id)] == ["pruned.onnx"]
@@ -226,7 +231,7 @@ def test_success_publishes_and_clears_up(job):
 
 def test_a_job_leaves_with_all_that_it_has(job):
     mine, kept = claimed(job), artifacts.put(b"result")
-    name = checkpoints.write(job.id, mine.attempt, 1, b"state")
+    name = checkpoints.write(job.id, mine.attempt, 1, io.BytesIO(b"state"))
     with writing() as session:
         events.put_metric(session, job.id, 0, "admm", 1, {})
     with writing() as session, pytest.raises(Conflict, match="is running; cancel it first"):
@@ -244,7 +249,7 @@ def test_a_job_leaves_with_all_that_it_has(job):
             jobs.get(session, OWNER, job.id)
     assert not artifacts.path(kept.sha256).exists()
     with pytest.raises(FileNotFoundError):
-        checkpoints.read(name)
+        read_checkpoint(name)
 
 
 def test_what_waits_too_long_is_sent_again_once_a_while(job):

@@ -9,9 +9,10 @@ import pytest
 
 from pruning.analysis import Preprocess
 from pruning.data import READERS
-from pruning.data.cache import Source, read, trim
+from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
+from pruning.folders import trim
 from tests.conftest import HOUSE, save_npz
 
 
@@ -79,10 +80,10 @@ def test_the_least_recently_used_goes_first(tmp_path):
         age(cache, 10)
     read(sources[0], cache)
     size = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())
-    trim(cache, size - 1)
+    trim([cache], size - 1)
     left = {len(np.load(f / "0.npy", mmap_mode="r")) for f in cache.iterdir()}
     assert left == {100, 120}
-    trim(cache, 0)
+    trim([cache], 0)
     assert list(cache.iterdir()) == []
 
 
@@ -90,10 +91,10 @@ def test_what_is_read_is_not_removed(source, tmp_path):
     cache = tmp_path / "cache"
     held = read(source, cache)
     bound = held.train.subset(np.arange(3))
-    trim(cache, 0)
+    trim([cache], 0)
     assert len(list(cache.iterdir())) == 1 and len(bound) == 3
     del held, bound
-    trim(cache, 0)
+    trim([cache], 0)
     assert list(cache.iterdir()) == []
 
 
@@ -101,10 +102,10 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     cache = tmp_path / "cache"
     (cache / "incoming-abc").mkdir(parents=True)
     (cache / "incoming-abc" / "0.npy").write_bytes(b"half")
-    trim(cache, 10**9)
+    trim([cache], 10**9)
     assert len(list(cache.iterdir())) == 1, "it may have been made just now"
     age(cache, 100)
-    trim(cache, 10**9)
+    trim([cache], 10**9)
     assert list(cache.iterdir()) == []
 
 
