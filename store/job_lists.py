@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from store import turns
 from store.pages import Page, page
 from store.tables import Dataset, Job, Model
 
@@ -24,7 +25,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Shown:
-    """A job, and what other rows say of it. queue_position: 1 is next; None for a job that does not wait."""
+    """A job, and what other rows say of it. queue_position: 1 is next; None for one that does not wait, or long."""
 
     job: Job
     model_name: str
@@ -58,11 +59,5 @@ def shown(session: Session, jobs: Sequence[Job]) -> list[Shown]:
         for table, ids in ((Model, {j.model_id for j in jobs}), (Dataset, {j.dataset_id for j in jobs}))
         for row in session.execute(select(table.id, table.name).where(table.id.in_(ids)))
     }
-    places = _places(session) if any(job.status == "queued" for job in jobs) else {}
+    places = turns.places(session) if any(job.status == "queued" for job in jobs) else {}
     return [Shown(job, names[job.model_id], names[job.dataset_id], places.get(job.id)) for job in jobs]
-
-
-def _places(session: Session) -> dict[str, int]:
-    """Of all jobs that wait, 1 for the one that is next."""
-    waiting = session.scalars(select(Job.id).where(Job.status == "queued").order_by(Job.id))
-    return {job_id: place for place, job_id in enumerate(waiting, 1)}

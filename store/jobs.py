@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, checkpoints, events
+from store import artifacts, checkpoints, events, turns
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
@@ -41,6 +41,8 @@ class Request:
     labels: Sequence[str] = ()
     idempotency_key: str | None = None
     body_hash: str | None = None
+    queue: str = "cpu"
+    priority: int = 0
 
 
 def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
@@ -58,6 +60,9 @@ def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
         plan=dict(request.plan),
         idempotency_key=request.idempotency_key,
         body_hash=request.body_hash,
+        queue=request.queue,
+        priority=request.priority,
+        turn=turns.last_turn(session, turns.Line(owner, request.queue, request.priority)),
     )
     key = request.idempotency_key
     same = select(Job).where(Job.owner == owner, Job.idempotency_key == key, Job.idempotency_key.is_not(None))
@@ -84,6 +89,22 @@ def get(session: Session, owner: str, job_id: str) -> Job:
 def is_queued(session: Session, job_id: str) -> bool:
     """Whether it waits for a worker."""
     return session.scalar(select(Job.status).where(Job.id == job_id)) == "queued"
+
+
+def take(session: Session, queues: Sequence[str], worker: str) -> Job | None:
+    """The job whose turn it is in these queues, claimed; None where none waits that may run."""
+    full = owners_at_their_limit(session)
+    while job_id := session.scalar(turns.first(queues, full)):
+        if job := claim(session, job_id, worker):
+            return job
+    return None
+
+
+def owners_at_their_limit(session: Session) -> list[str]:
+    """Owners of whom as many jobs run as may."""
+    most = settings().max_jobs_running
+    query = select(Job.owner).where(Job.status.in_(("running", "cancelling"))).group_by(Job.owner)
+    return list(session.scalars(query.having(func.count() >= most))) if most else []
 
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
@@ -222,19 +243,19 @@ def remove(session: Session, owner: str, job_id: str) -> None:
     after_commit(session, lambda: checkpoints.remove_all(job_id))
 
 
-def take_back(session: Session) -> list[str]:
-    """Queue the jobs whose worker has been silent for longer than its lease; returns their ids."""
+def take_back(session: Session) -> list[Job]:
+    """Queue the jobs whose worker has been silent for longer than its lease."""
     query = select(Job).where(Job.status.in_(("running", "cancelling")), Job.lease_until < now()).limit(100)
     found = list(session.scalars(query))
     for job in found:
         lose(session, job.id, job.attempt, f"worker {job.worker} was silent for longer than its lease")
-    return [job.id for job in found]
+    return found
 
 
-def overdue(session: Session, seconds: float) -> list[str]:
-    """Queued jobs that were not woken for so long; they count as woken now."""
+def overdue(session: Session, queue: str, seconds: float) -> list[str]:
+    """Jobs in a queue that were not woken for so long; they count as woken now."""
     waited = Job.woken_at < now() - seconds
-    query = select(Job.id).where(Job.status == "queued", waited).order_by(Job.id).limit(1000)
+    query = select(Job.id).where(Job.status == "queued", Job.queue == queue, waited).order_by(*turns.ORDER).limit(1000)
     ids = list(session.scalars(query))
     session.execute(update(Job).where(Job.id.in_(ids)).values(woken_at=now()))
     return ids

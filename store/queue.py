@@ -11,12 +11,10 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from store.settings import settings
 
-JOBS, LIGHT = "jobs", "light"
-TASKS = {
-    "job": ("worker.run_job", JOBS),
-    "model": ("worker.inspect_model", LIGHT),
-    "dataset": ("worker.inspect_dataset", LIGHT),
-}
+LIGHT = "light"  # looks at uploads: nothing there waits for a long job
+LARGE = "-large"
+JOB_QUEUES = ("cpu", "gpu", f"cpu{LARGE}", f"gpu{LARGE}")
+TASKS = {"job": "worker.run_job", "model": "worker.inspect_model", "dataset": "worker.inspect_dataset"}
 log = logging.getLogger(__name__)
 
 
@@ -25,7 +23,6 @@ def make_celery() -> Celery:
     app = Celery("secateur", broker=settings().broker, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,  # results are rows; a result backend would be a second truth
-        task_routes={task: {"queue": queue} for task, queue in TASKS.values()},
         # A running task is delivered again when this time has passed: longer than any task. Never use eta beyond it.
         broker_transport_options={
             "visibility_timeout": settings().job_seconds * 2,
@@ -52,11 +49,10 @@ class Sender:
         """Made on first use, from the settings as they are then."""
         return make_celery()
 
-    def wake(self, kind: str, id: str) -> bool:
+    def wake(self, kind: str, id: str, queue: str = LIGHT) -> bool:
         """Tell the workers of a row; False where the broker is away, which only delays."""
-        task, queue = TASKS[kind]
         try:
-            self.app.send_task(task, args=[id], queue=queue)
+            self.app.send_task(TASKS[kind], args=[id], queue=queue)
         except (OperationalError, OSError) as error:
             log.warning("no wake-up for %s %s, the sweeper will send it: %s", kind, id, error)
             return False
@@ -79,6 +75,12 @@ class Sender:
         """Raises: OperationalError, OSError: the broker is away."""
         with self.app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=2)
+
+
+def queue_for(device: str, memory: int) -> str:
+    """Where a job waits that needs this device ("auto": that of the settings) and so many bytes of memory."""
+    kind = {"cpu": "cpu", "cuda": "gpu"}.get(device, settings().auto_queue)
+    return kind + (LARGE if memory > settings().large_job_bytes else "")
 
 
 sender = Sender()

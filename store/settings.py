@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,6 +50,15 @@ class Settings(BaseSettings):
         default=3, description="Times a job may crash its process, or lose its worker, before it fails."
     )
     lease_seconds: float = Field(default=30, gt=0, description="A worker silent for so long has lost its job.")
+    max_jobs_running: int = Field(
+        default=0, ge=0, description="Jobs of one owner that run at the same time; 0: as many as there are workers."
+    )
+    auto_queue: Literal["cpu", "gpu"] = Field(
+        default="cpu", description="Where jobs wait whose plan leaves the device to us (train.device: auto)."
+    )
+    large_job_bytes: int = Field(
+        default=2**63, description="Jobs that may need more memory wait in cpu-large and gpu-large."
+    )
     grace_seconds: float = Field(
         default=60, gt=0, description="A stored file without a row is left alone for so long: its row may be coming."
     )

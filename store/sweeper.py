@@ -4,7 +4,7 @@ from functools import partial
 
 from store import jobs, uploads
 from store.database import after_commit, writing
-from store.queue import JOBS, LIGHT, sender
+from store.queue import JOB_QUEUES, LIGHT, sender
 from store.settings import settings
 from store.tables import Dataset, Model
 
@@ -21,16 +21,18 @@ def sweep(waited: float | None = None) -> None:
     Raises: OperationalError: the database or the broker is away; the next sweep makes it good.
     """
     with writing() as session:
-        for job_id in jobs.take_back(session):
-            after_commit(session, partial(sender.wake, "job", job_id))
-    is_empty = {queue: sender.is_empty(queue) for queue in (JOBS, LIGHT)}
+        for job in jobs.take_back(session):
+            after_commit(session, partial(sender.wake, "job", job.id, job.queue))
+    is_empty = {queue: sender.is_empty(queue) for queue in (*JOB_QUEUES, LIGHT)}
     with writing() as session:
         soon = settings().sweep_seconds if waited is None else waited
-        patience = soon if is_empty[JOBS] else PATIENCE_SECONDS
-        late = [("job", id) for id in jobs.overdue(session, patience)]
+        late: list[tuple[str, str, str]] = []
+        for queue in JOB_QUEUES:
+            patience = soon if is_empty[queue] else PATIENCE_SECONDS
+            late += [("job", id, queue) for id in jobs.overdue(session, queue, patience)]
         if is_empty[LIGHT]:
-            late += [("model", id) for id in uploads.overdue(session, Model)]
-            late += [("dataset", id) for id in uploads.overdue(session, Dataset)]
-    for kind, id in late:
-        if not sender.wake(kind, id):
+            late += [("model", id, LIGHT) for id in uploads.overdue(session, Model)]
+            late += [("dataset", id, LIGHT) for id in uploads.overdue(session, Dataset)]
+    for wake_up in late:
+        if not sender.wake(*wake_up):
             return

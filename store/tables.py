@@ -81,8 +81,8 @@ class Dataset(Upload, Base):
 class Job(Base):
     """A pruning job.
 
-    attempt counts claims and fences late writers; crashes counts lost processes since the last retry. layers: share of
-    each layer's weights near zero after the newest round; not loaded with lists.
+    attempt counts claims and fences late writers; crashes counts lost processes since the last retry. queue, priority,
+    turn: see store.turns. layers: share of each layer's weights near zero after the newest round, not in lists.
     """
 
     __tablename__ = "jobs"
@@ -90,6 +90,7 @@ class Job(Base):
         UniqueConstraint("owner", "idempotency_key"),
         Index("jobs_by_owner", "owner", "id"),
         Index("jobs_by_status", "status", "lease_until"),
+        Index("jobs_in_turn", "status", "priority", "turn", "id"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str]
@@ -100,6 +101,9 @@ class Job(Base):
     plan: Mapped[dict[str, Any]]
     idempotency_key: Mapped[str | None]
     body_hash: Mapped[str | None]
+    queue: Mapped[str] = mapped_column(default="cpu")
+    priority: Mapped[int] = mapped_column(default=0)
+    turn: Mapped[int] = mapped_column(default=0)
     status: Mapped[str] = mapped_column(default="queued")
     phase: Mapped[str | None]
     progress: Mapped[float] = mapped_column(default=0.0)

@@ -1,4 +1,4 @@
-"""The Celery application: `celery -A worker.app worker -Q jobs -P threads -c 1`.
+"""The Celery application: `celery -A worker.app worker -Q cpu -P threads -c 1`.
 
 Never imports torch: training happens in processes that tasks start.
 """

@@ -5,7 +5,7 @@ import socket
 
 from sqlalchemy.orm import Session
 
-from store import jobs, uploads
+from store import jobs, turns, uploads
 from store.database import after_commit, reading, writing
 from store.queue import sender
 from store.settings import settings
@@ -36,17 +36,18 @@ REJECTIONS = {
 
 
 @app.task(name="worker.run_job")
-def run_job(job_id: str) -> None:
-    """Run a queued job to its end."""
+def run_job(_: str) -> None:
+    """Run the job whose turn it is in this worker's queues, not just the one of the message."""
     with writing() as session:
-        job = jobs.claim(session, job_id, WORKER)
+        job = jobs.take(session, [*app.amqp.queues.consume_from], WORKER)
     if job is None:
         return
     ended = _run(job)
     with writing() as session:
-        _settle_job(session, job_id, job.attempt, ended)
-        if jobs.is_queued(session, job_id):
-            after_commit(session, lambda: sender.wake("job", job_id))
+        _settle_job(session, job.id, job.attempt, ended)
+        # queued again; or one that was passed over, as its owner had too many running, may run now
+        if jobs.is_queued(session, job.id) or (settings().max_jobs_running and turns.waits(session, job.queue)):
+            after_commit(session, lambda: sender.wake("job", job.id, job.queue))
 
 
 @app.task(name="worker.inspect_model")

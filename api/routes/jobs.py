@@ -14,12 +14,13 @@ from api.deps import Cursor, Limit, Read, Write
 from api.problems import PRINTABLE, PROBLEM
 from api.routes.plans import hold
 from api.routes.uploads import Time
+from pruning.needs import memory
 from pruning.phases import PHASES
 from pruning.plan import Plan
 from pruning.result import Result
 from store import job_lists, jobs
 from store.database import reading, writing
-from store.queue import sender
+from store.queue import queue_for, sender
 from store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses={404: PROBLEM})
@@ -37,6 +38,9 @@ class JobIn(BaseModel):
     plan: Plan = Field(examples=[{"budget": {"pruning_rate": 20}}])
     name: str | None = Field(default=None, max_length=255, pattern=PRINTABLE, examples=["LeNet-5 at 20x"])
     labels: list[Label] = Field(default=[], max_length=20, examples=[["trial"]])
+    priority: int = Field(
+        default=0, ge=-10, le=10, description="Higher goes first, before all jobs of everybody with a lower one."
+    )
 
 
 class JobOut(BaseModel):
@@ -58,7 +62,9 @@ class JobOut(BaseModel):
     round: int | None
     eta_seconds: float | None
     attempt: int = Field(description="How often a worker has begun or taken over.")
-    queue_position: int | None = Field(default=None, description="1 is next.")
+    queue: str = Field(description="Of the workers that can run it: cpu, gpu, cpu-large or gpu-large.")
+    priority: int
+    queue_position: int | None = Field(default=None, description="1 is next; null beyond the first thousand.")
     goal_met: bool | None
     error: str | None = Field(description="Why it failed.")
     result: Result | None = Field(description="Numbers of the report; null until it has succeeded.")
@@ -89,14 +95,14 @@ def create(
     body: JobIn, response: Response, owner: Owner, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
 ) -> JobOut:
     """Queue a job. The plan is held against the model's analysis now, not an hour later."""
-    request = _request(body, idempotency_key)
     with reading() as session:
-        hold(session, owner, body.plan, body.model_id, body.dataset_id)
+        needs = memory(hold(session, owner, body.plan, body.model_id, body.dataset_id))
+    request = _request(body, idempotency_key, queue_for(body.plan.train.device, needs))
     with writing() as session:
         job, is_new = jobs.create(session, owner, request)
         result = _out(session, job)
     if is_new:
-        sender.wake("job", job.id)
+        sender.wake("job", job.id, job.queue)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return result
@@ -147,11 +153,11 @@ def retry(owner: Owner, job_id: str) -> JobOut:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     with writing() as session:
         result = _out(session, jobs.retry(session, owner, job_id))
-    sender.wake("job", job_id)
+    sender.wake("job", job_id, result.queue)
     return result
 
 
-def _request(body: JobIn, key: str | None) -> jobs.Request:
+def _request(body: JobIn, key: str | None, queue: str) -> jobs.Request:
     canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True)
     return jobs.Request(
         body.model_id,
@@ -161,6 +167,8 @@ def _request(body: JobIn, key: str | None) -> jobs.Request:
         body.labels,
         key,
         hashlib.sha256(canonical.encode()).hexdigest(),
+        queue,
+        body.priority,
     )
 
 

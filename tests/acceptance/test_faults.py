@@ -87,7 +87,7 @@ def test_kill_of_the_job_process(own: Service) -> None:
 def test_kill_of_the_worker(own: Service) -> None:
     job = begin(own)
     done = in_round(own, job, 5)["round"]
-    (pid,) = own.pids("worker -Q jobs")
+    (pid,) = own.pids("worker -Q cpu")
     (child,) = own.pids("worker.run job")
     os.kill(pid, signal.SIGKILL)
     check_done_once(own, job, done)

@@ -47,7 +47,7 @@ def test_two_workers_given_the_same_id_run_it_once(production: Service) -> None:
         "worker.app",
         "worker",
         "-Q",
-        "jobs",
+        "cpu",
         "-n",
         "second@%h",
         "-l",

@@ -22,6 +22,7 @@ from pruning.onnx.ops import CONVERTERS, FAMILIES
 from pruning.phases import PHASES, Phase
 from pruning.plan import SETTINGS, Plan
 from pruning.sparsity import PATTERNS
+from store.queue import JOB_QUEUES, LIGHT
 from store.settings import Settings
 from tests.conftest import HOUSE
 
@@ -142,7 +143,8 @@ def test_compose_is_in_step():
             or (HOUSE / f"{module.replace('.', '/')}.py").exists()
             or (HOUSE / module / "__main__.py").exists()
         )
-    assert set(re.findall(r"-Q (\w+)", commands)) == {"jobs", "light"}
+    served = {queue for names in re.findall(r"-Q (\S+)", commands) for queue in names.split(",")}
+    assert served == {*JOB_QUEUES, LIGHT}
 
 
 def test_the_image_holds_what_the_commands_need():

@@ -129,7 +129,7 @@ def test_a_job_that_was_taken_back_is_not_cancelled_by_its_late_worker(job):
     first = claimed(job)
     silence(job)
     with writing() as session:
-        assert jobs.take_back(session) == [job.id]
+        assert [j.id for j in jobs.take_back(session)] == [job.id]
     with writing() as session:
         jobs.confirm_cancelled(session, job.id, first.attempt)
         jobs.lose(session, job.id, first.attempt, "late")
@@ -254,12 +254,12 @@ def test_a_job_leaves_with_all_that_it_has(job):
 
 def test_what_waits_too_long_is_sent_again_once_a_while(job):
     with writing() as session:
-        assert jobs.overdue(session, settings().sweep_seconds) == []
+        assert jobs.overdue(session, "cpu", settings().sweep_seconds) == []
         session.execute(update(Job).values(woken_at=now() - 2 * settings().sweep_seconds))
     with writing() as session:
-        assert jobs.overdue(session, settings().sweep_seconds) == [job.id]
+        assert jobs.overdue(session, "cpu", settings().sweep_seconds) == [job.id]
     with writing() as session:
-        assert jobs.overdue(session, settings().sweep_seconds) == []
+        assert jobs.overdue(session, "cpu", settings().sweep_seconds) == []
 
 
 def test_the_queue_says_who_is_next(job, request_):

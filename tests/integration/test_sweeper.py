@@ -49,21 +49,21 @@ def later(session, seconds: float = 100) -> None:
 def test_lost_messages_are_sent_again_once(broker):
     late_jobs(3)
     sweep()
-    assert (broker.llen("jobs"), broker.llen("light")) == (3, 2)
+    assert (broker.llen("cpu"), broker.llen("light")) == (3, 2)
     for _ in range(3):
         with writing() as session:
             later(session)
         sweep()
-    assert (broker.llen("jobs"), broker.llen("light")) == (3, 2)
+    assert (broker.llen("cpu"), broker.llen("light")) == (3, 2)
     with writing() as session:
         later(session, PATIENCE_SECONDS + 1)
     sweep()
-    assert broker.llen("jobs") == 6  # whatever waits there, these three may be lost
+    assert broker.llen("cpu") == 6  # whatever waits there, these three may be lost
     broker.flushdb()
     with writing() as session:
         later(session)
     sweep()
-    assert broker.llen("jobs") == 3
+    assert broker.llen("cpu") == 3
 
 
 def test_a_broker_that_is_away_only_delays(broker, monkeypatch):
