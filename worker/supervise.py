@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,42 +32,80 @@ PASSED_ON = re.compile(r"(PATH|LANG|LC_\w+|TZ|LD_LIBRARY_PATH|(OMP|KMP|MKL|OPENB
 
 @dataclass(frozen=True)
 class Work:
-    """What a process is to do, and its limits in bytes and seconds.
+    """What a process is to do, and its limits in bytes and seconds; prepare brings the files that it needs.
 
     is_wanted holds the lease on, and is asked several times within it; the heartbeat is here and not in the process,
     where one long call into C would delay it.
     """
 
+    kind: str
     id: str
     attempt: int
-    errand: Errand
+    prepare: Callable[[Folder], Errand]
     memory: int
     seconds: int
     is_wanted: Callable[[], bool]
 
 
-def supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
-    """Run the work in a session of its own, pass on what it says, and wait for its end."""
-    killed_before = _kernel_kills()
-    with private() as folder:
-        process, hearing = _start(work, folder, scribe)
+class Pulse:
+    """Asks whether the work is still wanted, no more often than the lease needs."""
+
+    def __init__(self, work: Work) -> None:
+        self._is_wanted, self._next = work.is_wanted, 0.0
+
+    def beats(self) -> bool:
+        """False: the row is being cancelled, or another attempt has it."""
+        if time.monotonic() < self._next:
+            return True
+        self._next = time.monotonic() + min(1.0, settings().lease_seconds / 10)
         try:
-            ended = _watch(process, hearing, work, stopping)
-        finally:
-            _end(process)
-            hearing.join()
-    ended = ended or hearing.ended or _meaning(process.returncode, _kernel_kills() > killed_before)
-    log.info("%s %s attempt %d: %s", work.errand.kind, work.id, work.attempt, ended.value)
+            return self._is_wanted()
+        except SQLAlchemyError:  # the database is away: the lease decides, when it is back
+            log.warning("no heartbeat: the database does not answer", exc_info=True)
+            return True
+
+
+def supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
+    """Run the work in a session of its own, pass on what it says, and wait for its end.
+
+    Raises: whatever prepare raises.
+    """
+    pulse = Pulse(work)
+    with private() as folder:
+        errand = _prepared(work, folder, pulse)
+        ended = Ended.UNWANTED if errand is None else _run(work, errand, folder, scribe, pulse, stopping)
+    log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
     return ended
 
 
-def _start(work: Work, folder: Folder, scribe: Scribe) -> tuple[subprocess.Popen[bytes], Hearing]:
+def _prepared(work: Work, folder: Folder, pulse: Pulse) -> Errand | None:
+    """Files may come from far away: the lease is held meanwhile. None: nobody wants it any more."""
+    is_wanted = True
+    with ThreadPoolExecutor(1) as hand:
+        ready = hand.submit(work.prepare, folder)
+        while not wait([ready], POLL_SECONDS).done:
+            is_wanted = is_wanted and pulse.beats()
+    return ready.result() if is_wanted else None
+
+
+def _run(work: Work, errand: Errand, folder: Folder, scribe: Scribe, pulse: Pulse, stopping: threading.Event) -> Ended:
+    killed_before = _kernel_kills()
+    process, hearing = _start(work, errand, folder, scribe)
+    try:
+        ended = _watch(process, hearing, work, pulse, stopping)
+    finally:
+        _end(process)
+        hearing.join()
+    return ended or hearing.ended or _meaning(process.returncode, _kernel_kills() > killed_before)
+
+
+def _start(work: Work, errand: Errand, folder: Folder, scribe: Scribe) -> tuple[subprocess.Popen[bytes], Hearing]:
     """Nothing of ours runs between fork and exec: other threads of this process may hold locks there."""
-    (folder.path / ERRAND).write_text(work.errand.model_dump_json())
+    (folder.path / ERRAND).write_text(errand.model_dump_json())
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     environment |= {"PYTHONPATH": str(HOUSE), "TMPDIR": str(folder.path), "HOME": str(folder.path)}
     ear, mouth = os.pipe()
-    arguments = (work.errand.kind, work.id, *map(str, (mouth, work.memory, work.seconds, os.getpid())))
+    arguments = (work.kind, work.id, *map(str, (mouth, work.memory, work.seconds, os.getpid())))
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "worker.run", *arguments],
@@ -86,38 +125,29 @@ def _start(work: Work, folder: Folder, scribe: Scribe) -> tuple[subprocess.Popen
     return process, hearing
 
 
-def _watch(process: subprocess.Popen[bytes], hearing: Hearing, work: Work, stopping: threading.Event) -> Ended | None:
+def _watch(
+    process: subprocess.Popen[bytes], hearing: Hearing, work: Work, pulse: Pulse, stopping: threading.Event
+) -> Ended | None:
     """None: it ended by itself, and all that it said was heard."""
     deadline = time.monotonic() + work.seconds
     handover = None
-    next_look = 0.0
     while process.poll() is None or hearing.is_alive():
         if process.poll() is not None:
             _end(process)  # what it started may hold the pipe open
         if hearing.ended:
             return hearing.ended
         if stopping.is_set():
-            handover = handover or hearing.handover(work.errand.kind)
+            handover = handover or hearing.handover(work.kind)
             if handover.is_over():
                 return Ended.STOPPED
         if time.monotonic() > deadline:
             return Ended.TIME
         if _resident(process.pid) > work.memory:
             return Ended.MEMORY
-        if time.monotonic() >= next_look:
-            next_look = time.monotonic() + min(1.0, settings().lease_seconds / 10)
-            if not _ask(work.is_wanted):
-                return Ended.UNWANTED
+        if not pulse.beats():
+            return Ended.UNWANTED
         time.sleep(POLL_SECONDS)
     return None
-
-
-def _ask(is_wanted: Callable[[], bool]) -> bool:
-    try:
-        return is_wanted()
-    except SQLAlchemyError:  # the database is away: the lease decides, when it is back
-        log.warning("no heartbeat: the database does not answer", exc_info=True)
-        return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

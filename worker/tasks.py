@@ -14,6 +14,8 @@ from worker import briefing
 from worker.app import app
 from worker.chores import stopping
 from worker.endings import Ended
+from worker.errand import JobErrand
+from worker.folder import Folder
 from worker.scribe import JobScribe, UploadScribe
 from worker.supervise import Work, supervise
 
@@ -63,17 +65,18 @@ def inspect_dataset(dataset_id: str) -> None:
 
 
 def _run(job: Job) -> Ended:
-    scribe = JobScribe(job.id, job.attempt)
-    try:
+    def prepare(_: Folder) -> JobErrand:
         with reading() as session:
-            errand = briefing.for_job(session, job)
+            return briefing.for_job(session, job)
+
+    bounds = settings().job_memory_bytes, settings().job_seconds
+    work = Work("job", job.id, job.attempt, prepare, *bounds, lambda: _is_running(job))
+    try:
+        return supervise(work, JobScribe(job.id, job.attempt), stopping)
     except briefing.TeacherGone as error:
         with writing() as session:
             jobs.fail(session, job.id, job.attempt, str(error.__doc__))
         return Ended.UNWANTED
-    limits = settings()
-    work = Work(job.id, job.attempt, errand, limits.job_memory_bytes, limits.job_seconds, lambda: _is_running(job))
-    return supervise(work, scribe, stopping)
 
 
 def _is_running(job: Job) -> bool:
@@ -118,6 +121,6 @@ def _look(row: Model | Dataset) -> Ended:
         with writing() as session:
             return uploads.heartbeat(session, table, row.id, row.attempt)
 
-    errand = briefing.for_upload(row)
-    work = Work(row.id, row.attempt, errand, limits.inspect_memory_bytes, limits.inspect_seconds, is_wanted)
+    kind, bounds = table.__name__.lower(), (limits.inspect_memory_bytes, limits.inspect_seconds)
+    work = Work(kind, row.id, row.attempt, lambda _: briefing.for_upload(row), *bounds, is_wanted)
     return supervise(work, UploadScribe(table, row.id, row.attempt), stopping)

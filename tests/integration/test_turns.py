@@ -35,6 +35,12 @@ def take(*queues: str) -> Job | None:
         return jobs.take(session, queues or ("cpu",), "w")
 
 
+def took(*queues: str) -> str:
+    job = take(*queues)
+    assert job is not None
+    return job.id
+
+
 def order(number: int) -> list[str]:
     """Owners in the order in which their jobs are taken."""
     return [job.owner for _ in range(number) if (job := take())]
@@ -42,7 +48,7 @@ def order(number: int) -> list[str]:
 
 def test_one_owner_is_served_in_the_order_of_asking(ask):
     ids = ask("anna", 5)
-    assert [take().id for _ in ids] == ids
+    assert [took() for _ in ids] == ids
     assert take() is None
 
 
@@ -64,15 +70,15 @@ def test_nobody_saves_up_turns_by_waiting(ask):
 def test_the_higher_priority_goes_first_and_shares_alike(ask):
     low, high = ask("anna", 2), ask("anna", 2, priority=5) + ask("bert", 2, priority=5)
     assert order(4) == ["anna", "bert", "anna", "bert"]
-    assert {take().id, take().id} == set(low)
+    assert {took(), took()} == set(low)
     assert len(high) == 4
 
 
 def test_a_worker_takes_only_what_it_can_run(ask):
     (gpu,), (large,), (small,) = ask("anna", queue="gpu"), ask("anna", queue="cpu-large"), ask("anna")
-    assert take("cpu").id == small
+    assert took("cpu") == small
     assert take("cpu") is None
-    assert {take("gpu", "cpu-large").id, take("gpu", "cpu-large").id} == {gpu, large}
+    assert {took("gpu", "cpu-large"), took("gpu", "cpu-large")} == {gpu, large}
 
 
 def test_places_are_those_in_which_jobs_are_taken(ask):
@@ -82,9 +88,9 @@ def test_places_are_those_in_which_jobs_are_taken(ask):
     ask("carl", 1, priority=1)
     with reading() as session:
         places = turns.places(session)
-    taken = [take().id for _ in range(6)]
+    taken = [took() for _ in range(6)]
     assert [places[id] for id in taken] == [1, 2, 3, 4, 5, 6]
-    assert [places[take("gpu").id] for _ in range(2)] == [1, 2]
+    assert [places[took("gpu")] for _ in range(2)] == [1, 2]
 
 
 def test_no_more_of_one_owner_run_than_may(ask, monkeypatch):
@@ -101,11 +107,10 @@ def test_no_more_of_one_owner_run_than_may(ask, monkeypatch):
 
 def test_a_job_that_comes_back_keeps_its_turn(ask):
     first, second = ask("anna", 2)
-    job = take()
-    assert job is not None and job.id == first
+    assert took() == first
     with writing() as session:
         jobs.lose(session, first, 1, "killed")
-    assert take().id == first and take().id == second
+    assert took() == first and took() == second
 
 
 def test_many_workers_take_every_job_once(ask):
