@@ -1,6 +1,5 @@
 """Events of a job: pages, or a stream; and its metrics."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -14,12 +13,13 @@ from api.auth import Owner
 from api.deps import Limit, Read
 from api.problems import PROBLEM
 from api.routes.uploads import Time
+from api.watching import lookout
 from store import events, jobs
 from store.database import reading
+from store.errors import NotFound
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], responses={404: PROBLEM})
-POLL_SECONDS = 0.5
-KEEP_ALIVE_POLLS = 30
+KEEP_ALIVE_SECONDS = 15
 BATCH = 200
 
 
@@ -106,23 +106,22 @@ def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
 
 
 async def _stream(owner: str, job_id: str, seq: int) -> AsyncIterator[bytes]:
-    silent = 0
     while True:
         found, has_ended = await run_in_threadpool(_next, owner, job_id, seq)
         for event in found:
-            seq, silent = event.seq, 0
+            seq = event.seq
             yield format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.seq))
         if has_ended and len(found) < BATCH:
             return
-        silent += 1
-        if silent % KEEP_ALIVE_POLLS == 0:
+        if len(found) < BATCH and not await lookout.news(job_id, seq, KEEP_ALIVE_SECONDS):
             yield format_sse_event(comment="still there")
-        if len(found) < BATCH:
-            await asyncio.sleep(POLL_SECONDS)
 
 
 def _next(owner: str, job_id: str, seq: int) -> tuple[list[EventOut], bool]:
     """The status is read first: events that come between the two reads are sent with the next look."""
     with reading() as session:
-        has_ended = jobs.get(session, owner, job_id).status in jobs.ENDED
+        try:
+            has_ended = jobs.get(session, owner, job_id).status in jobs.ENDED
+        except NotFound:  # it was deleted while somebody watched
+            return [], True
         return [EventOut.model_validate(e) for e in events.after(session, job_id, seq, BATCH)], has_ended
