@@ -27,7 +27,7 @@ PLANS = {
         **SHORT,
     },
     "quantized": {
-        "budget": {"bytes": 30_000},
+        "budget": {"pruning_rate": 8},
         "quantize": {"average_bits": 3, "admm": {"rounds": 3}, "retrain": {"epochs": 1}},
         **SHORT,
     },
