@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, checkpoints, events
+from store import artifacts, checkpoints, deliveries, events
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
@@ -41,6 +41,7 @@ class Request:
     labels: Sequence[str] = ()
     idempotency_key: str | None = None
     body_hash: str | None = None
+    webhook_url: str | None = None
 
 
 def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
@@ -58,6 +59,7 @@ def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
         plan=dict(request.plan),
         idempotency_key=request.idempotency_key,
         body_hash=request.body_hash,
+        webhook_url=request.webhook_url,
     )
     key = request.idempotency_key
     same = select(Job).where(Job.owner == owner, Job.idempotency_key == key, Job.idempotency_key.is_not(None))
@@ -279,6 +281,7 @@ def _move(
     if moved is None:
         return None
     events.append(session, job_id, "status", {"status": to, **event})
+    deliveries.announce(session, job_id, to)
     return session.get(Job, job_id, populate_existing=True)
 
 

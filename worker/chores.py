@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
+from worker.courier import Courier
 
 log = logging.getLogger(__name__)
 stopping = threading.Event()
@@ -50,7 +51,9 @@ class _Sweep:
         self.waited = None
 
 
+courier = Courier(stopping)
 CHORES = {
     "sweeper": Chore(_Sweep(), lambda: settings().sweep_seconds),
     "collector": Chore(collect, lambda: settings().grace_seconds, does_wait=True),
+    "courier": Chore(courier, lambda: courier.seconds),
 }

@@ -17,9 +17,10 @@ from api.routes.uploads import Time
 from pruning.phases import PHASES
 from pruning.plan import Plan
 from pruning.result import Result
-from store import job_lists, jobs
+from store import addresses, job_lists, jobs
 from store.database import reading, writing
 from store.queue import sender
+from store.settings import settings
 from store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses={404: PROBLEM})
@@ -37,6 +38,16 @@ class JobIn(BaseModel):
     plan: Plan = Field(examples=[{"budget": {"pruning_rate": 20}}])
     name: str | None = Field(default=None, max_length=255, pattern=PRINTABLE, examples=["LeNet-5 at 20x"])
     labels: list[Label] = Field(default=[], max_length=20, examples=[["trial"]])
+    webhook_url: str | None = Field(
+        default=None,
+        description="Told of the job's end by a signed POST (Standard Webhooks): https, and a public host.",
+        examples=["https://hooks.example.com/secateur"],
+    )
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _may_be_called(cls, value: str | None) -> str | None:
+        return value and addresses.checked(value, settings().webhook_hosts)
 
 
 class JobOut(BaseModel):
@@ -61,6 +72,7 @@ class JobOut(BaseModel):
     queue_position: int | None = Field(default=None, description="1 is next.")
     goal_met: bool | None
     error: str | None = Field(description="Why it failed.")
+    webhook_url: str | None = Field(description="Told of the job's end; what became of it is at /webhooks.")
     result: Result | None = Field(description="Numbers of the report; null until it has succeeded.")
     created_at: Time
     started_at: Time | None
@@ -161,6 +173,7 @@ def _request(body: JobIn, key: str | None) -> jobs.Request:
         body.labels,
         key,
         hashlib.sha256(canonical.encode()).hexdigest(),
+        body.webhook_url,
     )
 
 
