@@ -47,7 +47,7 @@ class JobIn(BaseModel):
     @field_validator("webhook_url")
     @classmethod
     def _may_be_called(cls, value: str | None) -> str | None:
-        return value and addresses.checked(value, settings().webhook_hosts)
+        return None if value is None else addresses.checked(value, settings().webhook_hosts)
 
 
 class JobOut(BaseModel):
