@@ -16,6 +16,10 @@ Resolve = Callable[[str, int], Sequence[str]]
 TRIED = 3  # addresses of a name
 
 
+class Unresolved(httpcore.ConnectError):
+    """Its name cannot be resolved."""
+
+
 class Deadline:
     """So many seconds from now for all that is done."""
 
@@ -52,7 +56,7 @@ class Checked(httpcore.NetworkBackend):
         found = _within(self._deadline, lambda: self._resolve(host, port))
         if not is_own(host, self._own) and not all(may_be_called(address, self._own) for address in found):
             raise BadAddress(f"{host} leads to an address that is not public")
-        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        failure: Exception = Unresolved()
         for address in found[:TRIED]:
             try:
                 return _Timed(self._sockets.connect_tcp(address, port, self._deadline.left()), self._deadline)
@@ -100,7 +104,7 @@ def addresses_of(host: str, port: int) -> list[str]:
 def _within(deadline: Deadline, resolve: Callable[[], Sequence[str]]) -> Sequence[str]:
     """A resolver has no time limit of its own: it is left behind in its thread.
 
-    Raises: httpcore.ConnectError: the name cannot be resolved; httpcore.TimeoutException.
+    Raises: Unresolved, httpcore.TimeoutException.
     """
     answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
 
@@ -116,5 +120,5 @@ def _within(deadline: Deadline, resolve: Callable[[], Sequence[str]]) -> Sequenc
     except queue.Empty as error:
         raise httpcore.TimeoutException from error
     if isinstance(answer, Exception):
-        raise httpcore.ConnectError("its name cannot be resolved") from answer
+        raise Unresolved from answer
     return answer

@@ -13,7 +13,7 @@ import httpx
 from store.addresses import BadAddress, checked
 from store.deliveries import Outcome, Taken
 from store.settings import settings
-from worker.network import Checked, Deadline, Resolve
+from worker.network import Checked, Deadline, Resolve, Unresolved
 
 SECONDS = 10  # for all of it: name, connection, TLS, request, answer
 GONE = 410
@@ -78,7 +78,9 @@ def _sentence(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, httpcore.ProtocolError):
         return "what it answered is not HTTP"
-    return str(error) if "resolved" in str(error) else "the connection was refused, or broke off"
+    return (
+        "its name cannot be resolved" if isinstance(error, Unresolved) else "the connection was refused, or broke off"
+    )
 
 
 @cache

@@ -5,14 +5,15 @@ import pytest
 from secateur.webhooks import verify
 from standardwebhooks import Webhook
 
-from tests.conftest import EXAMPLES, Service
+from tests.conftest import Service, save_npz, tiny_model
 from tests.receiver import receiving
 
 
 @pytest.fixture(scope="module")
-def uploads(service: Service) -> dict[str, str]:
-    model = service.upload("models", (EXAMPLES / "digits.onnx").read_bytes())
-    return {"model_id": model, "dataset_id": service.upload("datasets", (EXAMPLES / "digits.npz").read_bytes())}
+def uploads(service: Service, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    data = save_npz(tmp_path_factory.mktemp("data") / "tiny.npz").read_bytes()
+    model = service.upload("models", tiny_model().SerializeToString())
+    return {"model_id": model, "dataset_id": service.upload("datasets", data)}
 
 
 def test_the_end_is_told_signed_and_listed(service: Service, uploads: dict[str, str]) -> None:
