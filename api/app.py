@@ -6,7 +6,7 @@ from fastapi_offline import FastAPIOffline
 from api import examples, pages, problems
 from api.bodies import SmallBodies
 from api.problems import PROBLEM
-from api.routes import artifacts, datasets, events, health, jobs, methods, models, plans
+from api.routes import artifacts, datasets, events, health, jobs, methods, models, plans, webhooks
 from store.settings import settings
 
 DESCRIPTION = """Prunes trained ONNX models.
@@ -21,7 +21,7 @@ def create() -> FastAPI:
     app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION, responses={401: PROBLEM})
     problems.install(app)
     app.add_middleware(SmallBodies)
-    for noun in (models, datasets, jobs, plans, events, artifacts, methods, health):
+    for noun in (models, datasets, jobs, plans, events, artifacts, webhooks, methods, health):
         app.include_router(noun.router)
     app.include_router(pages.router)
     examples.install(app)

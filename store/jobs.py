@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, checkpoints, events, turns
+from store import artifacts, checkpoints, deliveries, events, turns
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
@@ -43,6 +43,7 @@ class Request:
     body_hash: str | None = None
     queue: str = "cpu"
     priority: int = 0
+    webhook_url: str | None = None
 
 
 def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
@@ -63,6 +64,7 @@ def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
         queue=request.queue,
         priority=request.priority,
         turn=turns.last_turn(session, turns.Line(owner, request.queue, request.priority)),
+        webhook_url=request.webhook_url,
     )
     key = request.idempotency_key
     same = select(Job).where(Job.owner == owner, Job.idempotency_key == key, Job.idempotency_key.is_not(None))
@@ -306,6 +308,7 @@ def _move(
     if moved is None:
         return None
     events.append(session, job_id, "status", {"status": to, **event})
+    deliveries.announce(session, job_id, to)
     return session.get(Job, job_id, populate_existing=True)
 
 

@@ -4,10 +4,10 @@ import hashlib
 import ipaddress
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 GIB = 2**30
 LONGEST_SOCKET = 100  # the system takes 107 bytes, macOS 103
@@ -66,6 +66,12 @@ class Settings(BaseSettings):
         default=20, ge=0, description="A worker that is stopped waits so long for its job's next checkpoint."
     )
     sweep_seconds: float = Field(default=10, gt=0, description="Time between two looks for lost jobs and messages.")
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Receivers of your own that are called although they are not public, with commas between: names "
+        "(hooks.internal, whatever they resolve to) and addresses or networks (10.1.0.0/16). http:// and any port are "
+        "for these alone. Whoever may post a job can reach them: name no more than is needed.",
+    )
 
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:
@@ -83,6 +89,19 @@ class Settings(BaseSettings):
         if self.database_url and not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("SECATEUR_DATABASE_URL must begin with postgresql+psycopg:// or sqlite:///")
         return self
+
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.lower().split(",")))) if isinstance(value, str) else value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _names_or_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if "/" in host:
+                ipaddress.ip_network(host)  # its error says which host, and why
+        return value
 
     def for_children(self) -> dict[str, str]:
         """Variables for a process that runs in another folder: the places, absolute."""

@@ -122,6 +122,7 @@ class Job(Base):
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     checkpoint: Mapped[str | None]
+    webhook_url: Mapped[str | None]
     last_event: Mapped[int] = mapped_column(default=0)
 
 
@@ -155,3 +156,38 @@ class Artifact(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Delivery(Base):
+    """A message about a job's end, on its way to the job's webhook; its id is the same on each try.
+
+    payload: the bytes that are signed and sent. next_at: when it is tried next; None: delivered, or given up.
+    attempts counts tries that were begun, and fences whoever comes back late from one.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index("deliveries_by_next", "next_at"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    owner: Mapped[str]
+    host: Mapped[str]
+    url: Mapped[str]
+    type: Mapped[str]
+    payload: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float] = mapped_column(default=now())
+    next_at: Mapped[float | None] = mapped_column(default=now())
+    leased_until: Mapped[float | None]
+    delivered_at: Mapped[float | None]
+    gave_up_at: Mapped[float | None]
+    last_error: Mapped[str | None]
+
+
+class WebhookSecret(Base):
+    """What an owner's messages are signed with; not hashed, for signing needs it. previous signs too, for a while."""
+
+    __tablename__ = "webhook_secrets"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    secret: Mapped[str]
+    previous: Mapped[str | None]
+    previous_until: Mapped[float | None]

@@ -178,6 +178,7 @@ class Service:
             "SECATEUR_SWEEP_SECONDS": "1",
             "SECATEUR_LEASE_SECONDS": "4",
             "SECATEUR_GRACE_SECONDS": "1",
+            "SECATEUR_WEBHOOK_HOSTS": "127.0.0.1",  # where tests receive
             "OMP_NUM_THREADS": "1",  # tiny nets: where a core is busy, two threads take three times as long as one
         }
         self.environment |= {f"SECATEUR_{k.upper()}": v for k, v in settings.items()}

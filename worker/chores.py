@@ -9,6 +9,7 @@ from pruning.folders import trim
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
+from worker.courier import Courier
 from worker.folder import sweep_folders
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,11 @@ def _trim() -> None:
     trim([*settings().cache.glob("*/")], settings().max_cache_bytes)
 
 
+courier = Courier(stopping)
 CHORES = {
     "sweeper": Chore(_Sweep(), lambda: settings().sweep_seconds),
     "collector": Chore(collect, lambda: settings().grace_seconds, does_wait=True),
     "folders": Chore(sweep_folders, lambda: settings().grace_seconds),
     "cache": Chore(_trim, lambda: settings().sweep_seconds),
+    "courier": Chore(courier, lambda: courier.seconds),
 }

@@ -18,9 +18,10 @@ from pruning.needs import memory
 from pruning.phases import PHASES
 from pruning.plan import Plan
 from pruning.result import Result
-from store import job_lists, jobs
+from store import addresses, job_lists, jobs
 from store.database import reading, writing
 from store.queue import queue_for, sender
+from store.settings import settings
 from store.tables import Job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses={404: PROBLEM})
@@ -41,6 +42,16 @@ class JobIn(BaseModel):
     priority: int = Field(
         default=0, ge=-10, le=10, description="Higher goes first, before all jobs of everybody with a lower one."
     )
+    webhook_url: str | None = Field(
+        default=None,
+        description="Told of the job's end by a signed POST (Standard Webhooks): https, and a public host.",
+        examples=["https://hooks.example.com/secateur"],
+    )
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _may_be_called(cls, value: str | None) -> str | None:
+        return None if value is None else addresses.checked(value, settings().webhook_hosts)
 
 
 class JobOut(BaseModel):
@@ -67,6 +78,7 @@ class JobOut(BaseModel):
     queue_position: int | None = Field(default=None, description="1 is next; null beyond the first thousand.")
     goal_met: bool | None
     error: str | None = Field(description="Why it failed.")
+    webhook_url: str | None = Field(description="Told of the job's end; what became of it is at /webhooks.")
     result: Result | None = Field(description="Numbers of the report; null until it has succeeded.")
     created_at: Time
     started_at: Time | None
@@ -169,6 +181,7 @@ def _request(body: JobIn, key: str | None, queue: str) -> jobs.Request:
         hashlib.sha256(canonical.encode()).hexdigest(),
         queue,
         body.priority,
+        body.webhook_url,
     )
 
 

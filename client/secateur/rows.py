@@ -108,6 +108,7 @@ class JobRow(TypedDict):
     model_name: NotRequired[str]
     dataset_name: NotRequired[str]
     result: NotRequired[Result | None]
+    webhook_url: NotRequired[str | None]
 
 
 class Event(TypedDict):
@@ -143,6 +144,28 @@ class File(TypedDict):
     sha256: str
     bytes: int
     url: str
+
+
+class Delivery(TypedDict):
+    """A message to a job's webhook; id is its webhook-id."""
+
+    id: str
+    type: Literal["job.succeeded", "job.failed", "job.cancelled"]
+    url: str
+    status: Literal["pending", "delivered", "given_up"]
+    attempts: int
+    last_error: str | None
+    created_at: str
+    next_at: str | None
+    delivered_at: str | None
+    gave_up_at: str | None
+
+
+class WebhookSecret(TypedDict):
+    """What messages are signed with; until previous_until the one before signs too."""
+
+    secret: str
+    previous_until: str | None
 
 
 class CheckedLayer(TypedDict):

@@ -16,7 +16,8 @@ async function show() {
   if (isNew || !plots) await attemptQuietly(() => showRounds(job));
   if (job.status === "succeeded" && byId("result").hidden) await showResult(job);
   byId("result").hidden = job.status !== "succeeded";
-  return ended ? "done" : "again";
+  const waits = await showWebhooks(job, ended);
+  return ended && !waits ? "done" : "again";
 }
 
 async function showState(job, ended) {
@@ -50,6 +51,16 @@ function actions(job, ended) {
   if (byId("actions").dataset.of !== wanted) { byId("actions").dataset.of = wanted; byId("actions").replaceChildren(...buttons); }
   const notes = job.error ? [el("p", { class: "note bad", role: "alert", id: "error" }, `${job.status}: ${job.error}`, el("br"), el("small", {}, "Retry goes on from the last checkpoint; \"Again, with changes\" makes a new job from this plan."))] : [];
   refresh(byId("warnings"), [...notes, ...events.filter((e) => e.kind === "warning").map((e) => el("p", { class: "note" }, `Warning: ${e.data.text}.`))]);
+}
+
+/** What became of the messages about its end; true while the first try of one is still to come. */
+async function showWebhooks(job, ended) {
+  if (!ended || !job.webhook_url) return false;
+  const { items } = await ask(`/v1/jobs/${id}/webhooks`);
+  const words = { delivered: "was told", given_up: "could not be told", pending: "is being told" };
+  byId("webhooks").hidden = !items.length;
+  byId("webhooks").textContent = items.slice(-1).map((d) => `${new URL(d.url).host} ${words[d.status]} of the end${d.attempts > 1 ? `, in ${d.attempts} tries` : ""}${d.last_error ? `: ${d.last_error}` : ""}.`).join("");
+  return items.some((d) => d.status === "pending" && !d.last_error);
 }
 
 /** Ask for the events that came since; true when a round is among them. */

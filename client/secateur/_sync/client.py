@@ -19,11 +19,11 @@ from secateur.formats import guess
 from secateur.order import OURS, order
 from secateur.patience import Patience
 from secateur.plans import build
-from secateur.rows import CheckedPlan, DatasetRow, Goal, ModelRow, Options, Reading, UploadRow
+from secateur.rows import CheckedPlan, DatasetRow, Goal, ModelRow, Options, Reading, UploadRow, WebhookSecret
 from secateur.sources import Data, OnBytes, PathLike, Source, as_file, is_id
 
 POLL_SECONDS = 0.3
-PARAMETERS = (*OURS, *Options.__annotations__, "plan", "name", "labels")
+PARAMETERS = (*OURS, *Options.__annotations__, "plan", "name", "labels", "webhook_url")
 PAGE = 200
 
 
@@ -70,6 +70,7 @@ class Secateur:
         plan: Mapping[str, Any] | None = None,
         name: str | None = None,
         labels: Sequence[str] = (),
+        webhook_url: str | None = None,
         **more: Unpack[Options],
     ) -> Job: ...
 
@@ -84,6 +85,7 @@ class Secateur:
         plan: Mapping[str, Any] | None = None,
         name: str | None = None,
         labels: Sequence[str] = (),
+        webhook_url: str | None = None,
         **more: Unpack[Options],
     ) -> Job: ...
 
@@ -94,14 +96,15 @@ class Secateur:
         plan: Mapping[str, Any] | None = None,
         name: str | None = None,
         labels: Sequence[str] = (),
+        webhook_url: str | None = None,
         **named: Any,
     ) -> Job:
         """Upload what is not there yet, wait until it is examined, and post a job.
 
         Args: model: an ONNX file, the id of an uploaded one, or a PyTorch module, then followed by an example of its
         input; data: a file, an id, or arrays: {"x_train": ..., ...}; rate: pruning rate, 20 keeps a twentieth of the
-        weights; or, by name, sparsity, max_drop, multiply_adds or bytes; plan: instead, or for everything else; more:
-        as in upload_dataset.
+        weights; or, by name, sparsity, max_drop, multiply_adds or bytes; plan: instead, or for everything else;
+        webhook_url: is told of the job's end; more: as in upload_dataset.
         Raises: SecateurError: a file was rejected, or the plan does not fit; the message says why. OSError, BadPlan.
         ValueError: the module does not run on the example, or cannot be exported.
         """
@@ -115,7 +118,7 @@ class Secateur:
         self.check_plan(whole)  # before gigabytes are sent
         model_id = (self.upload_model(wanted.model))["id"]
         dataset_id = (self.upload_dataset(wanted.data, **named))["id"]
-        return self.submit(model_id, dataset_id, whole, name, labels)
+        return self.submit(model_id, dataset_id, whole, name, labels, webhook_url)
 
     def upload_model(self, model: PathLike | Source, *, on_bytes: OnBytes | None = None) -> ModelRow:
         """Upload an ONNX file and wait until it is ready; of an id, only wait. Raises: SecateurError, OSError."""
@@ -149,13 +152,15 @@ class Secateur:
         plan: Mapping[str, Any],
         name: str | None = None,
         labels: Sequence[str] = (),
+        webhook_url: str | None = None,
     ) -> Job:
         """Post a job on what is uploaded; a broken connection is tried again, and makes no second job.
 
+        Args: webhook_url: is told of the job's end; secateur.webhooks.verify is for what receives it.
         Raises: SecateurError.
         """
         body: dict[str, Any] = {"model_id": model_id, "dataset_id": dataset_id, "plan": dict(plan), "name": name}
-        body |= {"labels": list(labels)}
+        body |= {"labels": list(labels)} | ({"webhook_url": webhook_url} if webhook_url else {})
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         state = self._connection.json("POST", "/v1/jobs", is_safe=True, json=body, headers=headers)
         return Job(self._connection, state)
@@ -216,6 +221,11 @@ class Secateur:
         ids = {"model_id": model_id, "dataset_id": dataset_id}
         body: dict[str, Any] = {"plan": dict(plan)} | {name: id for name, id in ids.items() if id}
         return self._connection.json("POST", "/v1/plans/check", is_safe=True, json=body)
+
+    def webhook_secret(self, *, rotate: bool = False) -> WebhookSecret:
+        """What messages to your webhooks are signed with. Args: rotate: make a new one. Raises: SecateurError."""
+        path = f"/v1/webhooks/secret{'/rotate' if rotate else ''}"
+        return self._connection.json("POST", path, is_safe=not rotate)
 
     def _upload(
         self, noun: str, source: Source, options: Mapping[str, Any], on_bytes: OnBytes | None

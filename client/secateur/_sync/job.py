@@ -12,7 +12,7 @@ from secateur._sync.events import follow, pages
 from secateur.errors import JobEnded, SecateurError
 from secateur.report import Report
 from secateur.rounds import Round, last_round
-from secateur.rows import ENDED, Event, File, JobRow, Metrics, Result
+from secateur.rows import ENDED, Delivery, Event, File, JobRow, Metrics, Result
 from secateur.sources import OnBytes, PathLike
 
 POLL_SECONDS = 0.5
@@ -117,6 +117,14 @@ class Job:
         """What the job warned of, such as a dense model that is no better than chance."""
         events = pages(self._connection, self.id)
         return [event["data"]["text"] for event in events if event["kind"] == "warning"]
+
+    def webhooks(self) -> list[Delivery]:
+        """What became of the messages about its end. Raises: SecateurError."""
+        return (self._connection.json("GET", f"{self._path}/webhooks"))["items"]
+
+    def resend(self, message_id: str) -> Delivery:
+        """Try a message to its webhook once more. Raises: SecateurError."""
+        return self._connection.json("POST", f"{self._path}/webhooks/{message_id}/resend", is_safe=True)
 
     def files(self) -> list[File]:
         """What it delivered; empty until it has succeeded."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from secateur import BadPlan, JobEnded, SecateurError, Unreachable
-from secateur.cli import exits, jobs, output, plans, uploads
+from secateur.cli import exits, jobs, output, plans, uploads, webhooks
 from secateur.cli.options import Key, Url
 from secateur.cli.prune import prune
 from secateur.cli.watching import Interrupted
@@ -28,6 +28,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(uploads.models, name="models")
 app.add_typer(uploads.datasets, name="datasets")
 app.add_typer(plans.app, name="plan")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def _print_version(asked: bool) -> None:

@@ -165,5 +165,6 @@ def _facts(job: Job) -> list[tuple[str, Any]]:
         ("created", state["created_at"]),
         ("started", state["started_at"]),
         ("finished", state["finished_at"]),
+        ("webhook", state.get("webhook_url")),
         ("page", job.url),
     ]
