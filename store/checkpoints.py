@@ -34,5 +34,16 @@ def remove_all(job_id: str) -> None:
     shutil.rmtree(_path(job_id), ignore_errors=True)
 
 
+def jobs() -> list[str]:
+    """Jobs that have, or had, checkpoints."""
+    return [folder.name for folder in _path("").glob("*")]
+
+
+def names(job_id: str) -> list[str]:
+    """Whole checkpoints of a job, the newest last."""
+    found = [file.name for file in _path(job_id).glob("*") if not file.suffix]
+    return [f"{job_id}/{name}" for name in sorted(found, key=lambda name: [int(part) for part in name.split("-")])]
+
+
 def _path(name: str) -> Path:
     return settings().artifacts / "checkpoints" / name

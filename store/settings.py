@@ -54,6 +54,12 @@ class Settings(BaseSettings):
         default=60, gt=0, description="A stored file without a row is left alone for so long: its row may be coming."
     )
     sweep_seconds: float = Field(default=10, gt=0, description="Time between two looks for lost jobs and messages.")
+    stall_seconds: float = Field(
+        default=120, gt=0, description="A worker that takes nothing for so long, while its queue is full, starts anew."
+    )
+    expire_days: float = Field(
+        default=0, ge=0, description="Ended jobs, and files that nothing uses, go after so many days; 0: never."
+    )
 
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:

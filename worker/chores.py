@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from store import retention
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
+from worker import presence, stall
 
 log = logging.getLogger(__name__)
 stopping = threading.Event()
@@ -53,4 +55,8 @@ class _Sweep:
 CHORES = {
     "sweeper": Chore(_Sweep(), lambda: settings().sweep_seconds),
     "collector": Chore(collect, lambda: settings().grace_seconds, does_wait=True),
+    "checkpoints": Chore(retention.collect_checkpoints, lambda: settings().grace_seconds, does_wait=True),
+    "retention": Chore(retention.expire, lambda: settings().grace_seconds, does_wait=True),
+    "presence": Chore(presence.here.tell, lambda: min(presence.SECONDS, settings().sweep_seconds)),
+    "stall": Chore(stall.end_if_stalled, lambda: min(stall.LOOK_SECONDS, settings().stall_seconds / 4), does_wait=True),
 }

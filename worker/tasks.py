@@ -1,8 +1,5 @@
 """The tasks: each claims a row and supervises the process that does the work."""
 
-import os
-import socket
-
 from sqlalchemy.orm import Session
 
 from store import jobs, uploads
@@ -12,9 +9,9 @@ from store.settings import settings
 from store.tables import Dataset, Model
 from worker.app import app
 from worker.chores import stopping
+from worker.presence import WORKER, here
 from worker.supervise import Ended, Work, supervise
 
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 FAILURES = {
     Ended.MEMORY: "out of memory: the job needs more than {memory:,} bytes; "
     "lower train.batch_size, or use a machine with more memory",
@@ -36,7 +33,8 @@ def run_job(job_id: str) -> None:
     if job is None:
         return
     work = Work("job", job_id, job.attempt, settings().job_memory_bytes, settings().job_seconds)
-    ended = supervise(work, lambda: _job_is_wanted(job_id, job.attempt), stopping)
+    with here.busy(job_id):
+        ended = supervise(work, lambda: _job_is_wanted(job_id, job.attempt), stopping)
     with writing() as session:
         _settle_job(session, job_id, job.attempt, ended)
         if jobs.is_queued(session, job_id):
@@ -80,7 +78,8 @@ def _inspect(kind: str, table: type[Model] | type[Dataset], id: str) -> None:
         return
     limits = settings()
     work = Work(kind, id, row.attempt, limits.inspect_memory_bytes, limits.inspect_seconds)
-    ended = supervise(work, lambda: _upload_is_wanted(table, id, row.attempt), stopping)
+    with here.busy(id):
+        ended = supervise(work, lambda: _upload_is_wanted(table, id, row.attempt), stopping)
     with writing() as session:
         if ended in REJECTIONS:
             problem = REJECTIONS[ended].format(memory=limits.inspect_memory_bytes, seconds=limits.inspect_seconds)

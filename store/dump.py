@@ -1,0 +1,98 @@
+"""The database as one file: made while the service runs, and read into an empty database."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import URL, inspect, make_url, text
+
+from store.database import engine
+from store.errors import Conflict, StoreError
+from store.settings import settings
+
+NAMES = {"sqlite": "secateur.db", "postgresql": "secateur.dump"}
+
+
+class ToolFailed(StoreError):
+    """A program of PostgreSQL failed."""
+
+
+def kind() -> str:
+    """Of the database of the settings: sqlite or postgresql."""
+    return make_url(settings().database).get_backend_name()
+
+
+def write(folder: Path) -> Path:
+    """Copy the database as it is at one moment into a file of this folder; one that is there is replaced."""
+    target = folder / NAMES[kind()]
+    target.unlink(missing_ok=True)
+    if kind() == "sqlite":
+        _copy_sqlite(target)
+    else:
+        _run("pg_dump", "--format=custom", f"--schema={_schema()}", f"--file={target}", _without_password())
+    return target
+
+
+def require_empty() -> None:
+    """Raises: Conflict: the database of the settings has tables."""
+    if kind() == "sqlite" and not _file().exists():
+        return
+    with engine().connect() as connection:
+        if inspect(connection).get_table_names():
+            raise Conflict("this database is not empty: restore into a new one (SECATEUR_DATABASE_URL, or _DATA_DIR)")
+
+
+def read(source: Path) -> None:
+    """Fill the empty database of the settings from the file that `write` made."""
+    if kind() == "sqlite":
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        beside = _file().with_suffix(".part")
+        shutil.copyfile(source, beside)
+        engine().dispose()
+        for left in ("-wal", "-shm"):  # of an empty database that somebody looked at
+            _file().with_name(_file().name + left).unlink(missing_ok=True)
+        beside.rename(_file())
+        return
+    options = ("--no-owner", "--no-privileges", "--single-transaction", f"--schema={_schema()}")
+    _run("pg_restore", *options, f"--dbname={_without_password()}", str(source))
+
+
+def _copy_sqlite(target: Path) -> None:
+    """SQLite's online backup: a moment of the source, whoever writes meanwhile."""
+    with closing(engine().raw_connection()) as source, closing(sqlite3.connect(target)) as copy:
+        assert source.driver_connection is not None
+        source.driver_connection.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")  # one file
+
+
+def _file() -> Path:
+    return Path(make_url(settings().database).database or "")
+
+
+def _schema() -> str:
+    with engine().connect() as connection:
+        return connection.scalar(text("SELECT current_schema()"))
+
+
+def _run(program: str, *arguments: str) -> None:
+    if shutil.which(program) is None:
+        raise ToolFailed(
+            f"{program} is not here: install PostgreSQL's client programs, or dump the database by your own means "
+            "and use --files-only (docs/operate.md)"
+        )
+    password = _url().password
+    environment = os.environ | ({"PGPASSWORD": str(password)} if password else {})  # not where `ps` shows it
+    done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise ToolFailed(f"{program}: {done.stderr.strip() or 'it failed without a word'}")
+
+
+def _without_password() -> str:
+    return _url().set(drivername="postgresql", password=None).render_as_string()
+
+
+def _url() -> URL:
+    return make_url(settings().database)
