@@ -1,7 +1,6 @@
 """secateur-admin version and check: what is reachable, a sentence each."""
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from importlib.metadata import version as version_of
 
@@ -10,8 +9,8 @@ from kombu.exceptions import OperationalError as BrokerAway
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
-from admin.printed import Json, document, duration, sentence, size
-from store import database, migrate, workers
+from admin.printed import Json, document, sentence, size
+from store import artifacts, database, migrate, stuck, workers
 from store.database import reading
 from store.errors import StoreError
 from store.queue import JOBS, LIGHT, sender
@@ -76,8 +75,9 @@ def _broker() -> str:
 
 def _storage() -> str:
     """A file can be written where the artifacts are."""
-    with tempfile.NamedTemporaryFile(prefix="incoming-check-", dir=settings().artifacts):
-        free = shutil.disk_usage(settings().artifacts).free
+    with artifacts.Staged() as staged:  # not kept
+        staged.write(b"check")
+    free = shutil.disk_usage(settings().data_dir).free
     if free < LEAST_DISK:
         raise Wrong(f"only {size(free)} are free: make room, or set SECATEUR_EXPIRE_DAYS")
     return f"it can be written to, {size(free)} are free"
@@ -86,10 +86,9 @@ def _storage() -> str:
 def _workers() -> str:
     with reading() as session:
         seen = workers.listing(session)
-    for queue, work in ((JOBS, "jobs"), (LIGHT, "uploads")):
+    for queue in (JOBS, LIGHT):
         if not any(worker.takes(queue) for worker in seen):
-            last = f"; the last was seen {duration(min(w.seconds for w in seen))} ago" if seen else ""
-            raise Wrong(f"none takes {work}{last}: python -m celery -A worker.app worker -Q {queue}")
+            raise Wrong(": ".join(stuck.why_nobody(queue, seen) or ()))
     return f"{sum(not worker.is_silent for worker in seen)} are there, for jobs and for uploads"
 
 

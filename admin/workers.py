@@ -56,8 +56,9 @@ def state(seen: Seen) -> str:
     """In a word."""
     if seen.is_silent:
         return "silent"
-    drains = "draining, " if seen.worker.draining else ""
-    return drains + ("busy" if seen.worker.busy_with else "idle")
+    if not seen.worker.draining:
+        return "busy" if seen.worker.busy_with else "idle"
+    return "draining" if seen.worker.queues or seen.worker.busy_with else "drained"
 
 
 def _wait(id: str) -> None:

@@ -43,9 +43,9 @@ def find(session: Session, seconds: float) -> list[Stuck]:
     """All that is stuck; what waits for a worker is, after so many seconds."""
     seen = workers.listing(session)
     found = [*_silent(session), *_cancelling(session)]
-    if why := _why_nobody(JOBS, seen):
+    if why := why_nobody(JOBS, seen):
         found += _queued(session, seconds, *why)
-    if why := _why_nobody(LIGHT, seen):
+    if why := why_nobody(LIGHT, seen):
         for table in (Model, Dataset):
             found += _validating(session, table, seconds, *why)
     return found
@@ -69,6 +69,19 @@ def waiting(session: Session) -> list[Waiting]:
         Waiting(JOBS, jobs[0], max(0.0, jobs[1] or 0.0)),
         Waiting(LIGHT, sum(number for number, _ in uploads), max(0.0, oldest)),
     ]
+
+
+def why_nobody(queue: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
+    """Why work of this queue that waits is not taken, and what to do; None: all that could take it are busy."""
+    mine = [w for w in seen if w.takes(queue)]
+    if idle := [w.worker.id for w in mine if w.worker.busy_with is None]:
+        advice = "their logs say more; one that takes nothing ends itself after SECATEUR_STALL_SECONDS; or restart them"
+        return f"workers are idle that should take it: {', '.join(idle)}", advice
+    if mine:
+        return None
+    if draining := [w.worker.id for w in seen if w.worker.draining and not w.is_silent]:
+        return f"no worker takes from {queue}; some drain: {', '.join(draining)}", "`secateur-admin workers undrain ID`"
+    return f"no worker takes from {queue}", f"start one: python -m celery -A worker.app worker -Q {queue}"
 
 
 def since() -> ColumnElement[float]:
@@ -109,19 +122,6 @@ def _validating(
     query = select(table.id, now() - table.created_at).where(_is_free(table, seconds)).order_by(table.id)
     for id, waited in session.execute(query.limit(MOST)).tuples():
         yield Stuck(table.__name__.lower(), id, "validating", waited, reason, advice)
-
-
-def _why_nobody(queue: str, seen: Sequence[Seen]) -> tuple[str, str] | None:
-    """Why work of this queue that waits is not taken, and what to do; None: all that could take it are busy."""
-    mine = [w for w in seen if w.takes(queue)]
-    if idle := [w.worker.id for w in mine if w.worker.busy_with is None]:
-        advice = "their logs say more; one that takes nothing ends itself after SECATEUR_STALL_SECONDS; or restart them"
-        return f"workers are idle that should take it: {', '.join(idle)}", advice
-    if mine:
-        return None
-    if draining := [w.worker.id for w in seen if w.worker.draining and not w.is_silent]:
-        return f"no worker takes from {queue}; some drain: {', '.join(draining)}", "`secateur-admin workers undrain ID`"
-    return f"no worker takes from {queue}", f"start one: python -m celery -A worker.app worker -Q {queue}"
 
 
 def _is_queued(seconds: float) -> ColumnElement[bool]:

@@ -97,7 +97,7 @@ def overdue(session: Session, table: type[Row]) -> list[str]:
     return list(session.scalars(query.limit(1000)))
 
 
-def add(session: Session, row: Row, same: Select[tuple[Row]]) -> tuple[Row, bool]:
+def add(session: Session, row: Row, same: Select[Any]) -> tuple[Row, bool]:
     """As add_once; an upload that was there already is of use again, and does not expire for a while."""
     found, is_new = add_once(session, row, same)
     if is_new or touch(session, type(row), found.id):
