@@ -48,7 +48,7 @@ def _files(named: set[str]) -> Iterator[Finding]:
 
 
 def _checkpoints(session: Session, folders: list[str]) -> Iterator[Finding]:
-    for job_id, name in session.execute(select(Job.id, Job.checkpoint).where(Job.checkpoint.is_not(None))).tuples():
+    for job_id, name in session.execute(select(Job.id, Job.checkpoint).where(Job.checkpoint.is_not(None))):
         if not checkpoints.names(job_id):
             text = f"checkpoint {name} of {job_id} is not there: the job would start over"
             yield Finding("checkpoint", str(name), text, is_wrong=True)

@@ -329,7 +329,7 @@ def _remove(session: Session, job_ids: Sequence[str], *still: ColumnElement[bool
     hashes = session.scalars(select(Artifact.sha256).where(Artifact.job_id.in_(job_ids))).all()
     query = delete(Job).where(Job.id.in_(job_ids), Job.status.in_(ENDED), *still)
     gone = list(session.scalars(query.returning(Job.id), execution_options={"synchronize_session": False}))
-    artifacts.drop_unused(session, *hashes)
+    artifacts.drop_unused(session, *set(hashes))
     for job_id in gone:
         after_commit(session, partial(checkpoints.remove_all, job_id))
     return gone

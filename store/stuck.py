@@ -95,7 +95,7 @@ def _silent(session: Session) -> Iterator[Stuck]:
     query = select(Job.id, Job.worker, Job.status, now() - Job.lease_until).where(
         Job.status.in_(("running", "cancelling")), Job.lease_until < now()
     )
-    for id, worker, status, seconds in session.execute(query.limit(MOST)).tuples():
+    for id, worker, status, seconds in session.execute(query.limit(MOST)):
         reason = f"its worker {worker} is silent, and no worker has taken the job back"
         advice = f"start a worker: any takes it back; or {(REQUEUE if status == 'running' else FAIL).format(id=id)}"
         yield Stuck("job", id, status, seconds, reason, advice)
@@ -105,14 +105,14 @@ def _cancelling(session: Session) -> Iterator[Stuck]:
     query = select(Job.id, Job.worker, now() - since()).where(
         Job.status == "cancelling", Job.lease_until >= now(), since() < now() - settings().lease_seconds
     )
-    for id, worker, seconds in session.execute(query.limit(MOST)).tuples():
+    for id, worker, seconds in session.execute(query.limit(MOST)):
         reason = f"worker {worker} still holds it and has not ended its process"
         yield Stuck("job", id, "cancelling", seconds, reason, f"look at that worker; {FAIL.format(id=id)} ends the job")
 
 
 def _queued(session: Session, seconds: float, reason: str, advice: str) -> Iterator[Stuck]:
     query = select(Job.id, now() - since()).where(_is_queued(seconds), since() < now() - seconds).order_by(Job.id)
-    for id, waited in session.execute(query.limit(MOST)).tuples():
+    for id, waited in session.execute(query.limit(MOST)):
         yield Stuck("job", id, "queued", waited, reason, advice)
 
 
@@ -120,7 +120,7 @@ def _validating(
     session: Session, table: type[Model] | type[Dataset], seconds: float, reason: str, advice: str
 ) -> Iterator[Stuck]:
     query = select(table.id, now() - table.created_at).where(_is_free(table, seconds)).order_by(table.id)
-    for id, waited in session.execute(query.limit(MOST)).tuples():
+    for id, waited in session.execute(query.limit(MOST)):
         yield Stuck(table.__name__.lower(), id, "validating", waited, reason, advice)
 
 

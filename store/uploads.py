@@ -123,7 +123,7 @@ def expire(session: Session, table: type[Row], seconds: float, limit: int) -> li
     found = select(table.id).where(table.status != "validating", old, unused).order_by(table.id).limit(limit)
     ids = session.scalars(found.with_for_update(skip_locked=True)).all()
     query = delete_rows(table).where(table.id.in_(ids), old, unused)
-    gone = session.execute(query.returning(table.id, table.sha256), execution_options=UNSYNCHRONIZED).tuples().all()
+    gone = session.execute(query.returning(table.id, table.sha256), execution_options=UNSYNCHRONIZED).all()
     artifacts.drop_unused(session, *(sha256 for _, sha256 in gone))
     return [id for id, _ in gone]
 

@@ -76,7 +76,7 @@ def forget(session: Session) -> None:
 
 def listing(session: Session) -> list[Seen]:
     """All that were seen within a day, the newest last."""
-    rows = session.execute(select(Worker, now() - Worker.seen_at).order_by(Worker.started_at, Worker.id)).tuples()
+    rows = session.execute(select(Worker, now() - Worker.seen_at).order_by(Worker.started_at, Worker.id))
     return [Seen(worker, max(0.0, seconds)) for worker, seconds in rows]
 
 
