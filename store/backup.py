@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sqlalchemy import create_engine, delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, select
 
 from store import artifacts, checkpoints, dump, jobs, migrate, uploads
 from store.database import reading, writing
@@ -103,20 +102,8 @@ def restore(folder: Path, files_only: bool = False) -> Restored:
 
 def _rows(folder: Path, files_only: bool) -> tuple[set[str], list[str]]:
     """Copy the database; the files that its rows name, and the jobs with checkpoints."""
-    if not files_only:
-        copy = dump.write(folder)
-        if dump.kind() == "sqlite":
-            plain = create_engine(f"sqlite:///{copy}")
-            with Session(plain) as session:
-                named = artifacts.named(session), _resumable(session)
-            plain.dispose()
-            return named
-    with reading() as session:
-        return artifacts.named(session), _resumable(session)
-
-
-def _resumable(session: Session) -> list[str]:
-    return list(session.scalars(select(Job.id).where(Job.checkpoint.is_not(None))))
+    with reading() if files_only else dump.write(folder) as session:
+        return artifacts.named(session), list(session.scalars(select(Job.id).where(Job.checkpoint.is_not(None))))
 
 
 def _save(sha256: str, target: Path) -> bool:

@@ -4,10 +4,12 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, inspect, make_url, text
+from sqlalchemy import URL, create_engine, inspect, make_url, text
+from sqlalchemy.orm import Session
 
 from store.database import engine
 from store.errors import Conflict, StoreError
@@ -25,15 +27,16 @@ def kind() -> str:
     return make_url(settings().database).get_backend_name()
 
 
-def write(folder: Path) -> Path:
-    """Copy the database as it is at one moment into a file of this folder; one that is there is replaced."""
+@contextmanager
+def write(folder: Path) -> Iterator[Session]:
+    """Copy the database as it is at one moment into a file of this folder; the session reads the rows of that moment.
+
+    A file that is there is replaced.
+    """
     target = folder / NAMES[kind()]
     target.unlink(missing_ok=True)
-    if kind() == "sqlite":
-        _copy_sqlite(target)
-    else:
-        _run("pg_dump", "--format=custom", f"--schema={_schema()}", f"--file={target}", _without_password())
-    return target
+    with (_copy_sqlite if kind() == "sqlite" else _dump_postgresql)(target) as session:
+        yield session
 
 
 def require_empty() -> None:
@@ -60,12 +63,29 @@ def read(source: Path) -> None:
     _run("pg_restore", *options, f"--dbname={_without_password()}", str(source))
 
 
-def _copy_sqlite(target: Path) -> None:
+@contextmanager
+def _copy_sqlite(target: Path) -> Iterator[Session]:
     """SQLite's online backup: a moment of the source, whoever writes meanwhile."""
     with closing(engine().raw_connection()) as source, closing(sqlite3.connect(target)) as copy:
         assert source.driver_connection is not None
         source.driver_connection.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")  # one file
+    plain = create_engine(f"sqlite:///{target}")
+    with Session(plain) as session:
+        yield session
+    plain.dispose()
+
+
+@contextmanager
+def _dump_postgresql(target: Path) -> Iterator[Session]:
+    """Ours and pg_dump's transaction see the same snapshot."""
+    schema = _schema()
+    with engine().connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        snapshot = connection.scalar(text("SELECT pg_export_snapshot()"))
+        options = ("--format=custom", f"--snapshot={snapshot}", f"--schema={schema}", f"--file={target}")
+        _run("pg_dump", *options, _without_password())
+        with Session(connection) as session:
+            yield session
 
 
 def _file() -> Path:
