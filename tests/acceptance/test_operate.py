@@ -16,20 +16,19 @@ import redis
 from redis.connection import parse_url
 from sqlalchemy import create_engine, text
 
-from store import datasets, jobs, migrate, models, workers
+from api.auth import LOCAL
+from store import artifacts, datasets, jobs, migrate, models, workers
 from store.artifacts import Blob
 from store.database import reading, writing
 from store.queue import Sender
-from store.settings import settings
 from tests.acceptance.proxy import Proxy
-from tests.acceptance.test_faults import LONG, begin, in_round
-from tests.conftest import HOUSE, Service, postgres_url, redis_url, schema_of_its_own
+from tests.acceptance.test_faults import LONG, events, in_round
+from tests.conftest import EXAMPLES, HOUSE, Service, postgres_url, redis_url, schema_of_its_own
 from tests.integration.conftest import forget
 from worker.stall import STALLED
 
 DOCS = (HOUSE / "docs/operate.md").read_text()
-NO_SERVERS = "SECATEUR_TEST_POSTGRES and SECATEUR_TEST_REDIS name no servers to test against"
-ON_SERVERS = pytest.mark.skipif(not (postgres_url() and redis_url()), reason=NO_SERVERS)
+NO_REDIS = "SECATEUR_TEST_REDIS names no Redis to test against"
 SHORT: dict[str, Any] = {"budget": {"pruning_rate": 3}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}}
 
 
@@ -70,36 +69,83 @@ def empty(schema_url: str) -> None:
     engine.dispose()
 
 
-def test_backup_and_restore_as_the_docs_say(service: Service, tmp_path: Path) -> None:
-    done, running = _done_and_running(service)
-    files = _files(service, done)
-    shell(service, block("storage backup"), BACKUP=str(tmp_path / "backup"))
-    reached = service.http.get(f"/v1/jobs/{running}").json()["round"]
-    service.http.post(f"/v1/jobs/{running}/cancel")
-    _check_restored(Service(tmp_path / "other"), tmp_path / "backup", done, running, files, reached)
-
-
-@ON_SERVERS
-def test_backup_and_restore_on_postgresql(tmp_path: Path) -> None:
+@pytest.fixture
+def places() -> Iterator[dict[str, str]]:
+    """PostgreSQL and Redis where they are named, else the embedded default."""
+    if not (postgres_url() and redis_url()):
+        yield {}
+        return
     with schema_of_its_own() as url, redis.Redis.from_url(redis_url() or "") as client:
         client.flushdb()
-        places = {"database_url": url, "broker_url": redis_url() or ""}
-        first = Service(tmp_path / "data", **places).start()
-        done, running = _done_and_running(first)
-        files = _files(first, done)
-        shell(first, block("storage backup"), BACKUP=str(tmp_path / "backup"))
-        reached = first.http.get(f"/v1/jobs/{running}").json()["round"]
-        assert first.stop() == 0
-        empty(url)
-        _check_restored(Service(tmp_path / "other", **places), tmp_path / "backup", done, running, files, reached)
+        yield {"database_url": url, "broker_url": redis_url() or ""}
 
 
-def _done_and_running(service: Service) -> tuple[str, str]:
-    done = begin(service, SHORT)
-    assert service.ended(done)["status"] == "succeeded"
-    running = begin(service, LONG)
-    in_round(service, running, 2)
-    return done, running
+@pytest.fixture
+def first(places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """A service that is yet to be started; this process reads and writes its rows."""
+    service = Service(tmp_path / "data", **places)
+    for name, value in service.environment.items():
+        if name.startswith("SECATEUR_"):
+            monkeypatch.setenv(name, value)
+    forget()
+    migrate.main()
+    return service
+
+
+def test_a_worker_is_drained_and_the_service_moves_to_another_place(
+    first: Service, places: dict[str, str], tmp_path: Path
+) -> None:
+    short, long = _post(SHORT), _post(LONG)
+    first.start()
+    _drain_the_worker_of(first, short, long)
+    files = _files(first, short)
+    assert "pruned.onnx" in files
+    in_round(first, long, 2)
+    shell(first, block('storage backup "$BACKUP"'), BACKUP=str(tmp_path / "backup"))
+    reached = first.http.get(f"/v1/jobs/{long}").json()["round"]
+    assert first.stop() == 0
+    if places:
+        empty(places["database_url"])
+    other = Service(tmp_path / "other", **places)
+    shell(other, block('storage restore "$BACKUP"'), BACKUP=str(tmp_path / "backup"))
+    other.start()
+    try:
+        assert _files(other, short) == files
+        _check_it_goes_on(other, long, reached)
+    finally:
+        assert other.stop() == 0
+
+
+def _post(plan: dict[str, Any]) -> str:
+    """A job on the digits, whose uploads count as examined."""
+    with writing() as session:
+        blobs = [artifacts.put((EXAMPLES / f"digits.{suffix}").read_bytes()) for suffix in ("onnx", "npz")]
+        model, _ = models.add(session, LOCAL, "digits.onnx", blobs[0])
+        dataset, _ = datasets.add(session, LOCAL, "digits.npz", blobs[1], "npz", {})
+        model.status = dataset.status = "ready"
+        deliver = {"seconds": 0.2}  # of timing
+        return jobs.create(session, LOCAL, jobs.Request(model.id, dataset.id, plan | {"deliver": deliver}))[0].id
+
+
+def _drain_the_worker_of(service: Service, short: str, long: str) -> None:
+    """It finishes the short job, takes nothing more, and ends; the long one goes to the worker that comes after it."""
+    service.until(f"/v1/jobs/{short}", lambda job: job["status"] == "running")
+    mine = {w["queues"][0]: w["id"] for w in admin(service, "workers list")}
+    shell(service, f"secateur-admin workers drain {mine['jobs']} --exit")
+    shell(service, f"secateur-admin workers drain {mine['light']} --wait")
+    shell(service, f"secateur-admin workers undrain {mine['light']}")
+    assert service.ended(short)["status"] == "succeeded"
+    service.until(f"/v1/jobs/{long}", lambda job: job["status"] == "running")
+    takers = [_taker(service, job) for job in (short, long)]
+    assert takers[0] == mine["jobs"] != takers[1]
+    until(lambda: {w["queues"][0]: w["id"] for w in admin(service, "workers list")} == mine | {"jobs": takers[1]})
+    assert all(look["ok"] for look in admin(service, "check"))
+
+
+def _taker(service: Service, job_id: str) -> str:
+    """The one worker that ever had it."""
+    (worker,) = [e["data"]["worker"] for e in events(service, job_id) if e["data"].get("status") == "running"]
+    return worker
 
 
 def _files(service: Service, job_id: str) -> dict[str, bytes]:
@@ -107,41 +153,13 @@ def _files(service: Service, job_id: str) -> dict[str, bytes]:
     return {name: service.http.get(f"/v1/jobs/{job_id}/artifacts/{name}").content for name in names}
 
 
-def _check_restored(
-    other: Service, backup: Path, done: str, running: str, files: dict[str, bytes], reached: int
-) -> None:
-    """Restored into an empty place; the same bytes, and the job goes on behind its checkpoint."""
-    shell(other, block("storage restore"), BACKUP=str(backup))
-    other.start()
-    try:
-        assert _files(other, done) == files
-        in_round(other, running, reached + 1)
-        events = other.http.get(f"/v1/jobs/{running}/events", params={"limit": 1000}).json()["items"]
-        rounds = [e["data"]["round"] for e in events if e["kind"] == "round" and e["data"]["phase"] == "admm"]
-        assert rounds.count(1) == 1, "it did not start over"
-        assert admin(other, "jobs list --status running")[0]["attempt"] == 2
-    finally:
-        assert other.stop() == 0
-
-
-def test_a_draining_worker_finishes_and_takes_nothing_more(service: Service) -> None:
-    (mine,) = [w for w in admin(service, "workers list") if "jobs" in w["queues"]]
-    shell(service, f"secateur-admin workers drain {mine['id']} --wait")
-    job = begin(service, SHORT)
-    (stuck,) = [s for s in admin(service, "jobs stuck --seconds 0") if s["id"] == job]
-    assert f"some drain: {mine['id']}" in stuck["reason"]
-    assert service.http.get(f"/v1/jobs/{job}").json()["status"] == "queued"
-    assert [q["rows"] for q in admin(service, "queue show") if q["queue"] == "jobs"] == [1]
-    shell(service, f"secateur-admin workers undrain {mine['id']}")
-    service.until(f"/v1/jobs/{job}", lambda j: j["status"] == "running")
-    shell(service, f"secateur-admin workers drain {mine['id']} --exit")
-    waiting = begin(service, SHORT)
-    first, second = service.ended(job), service.ended(waiting)
-    assert [(j["status"], j["attempt"]) for j in (first, second)] == [("succeeded", 1)] * 2
-    events = service.http.get(f"/v1/jobs/{waiting}/events").json()["items"]
-    (taker,) = [e["data"]["worker"] for e in events if e["data"].get("status") == "running"]
-    assert taker != mine["id"] and mine["id"] not in {w["id"] for w in admin(service, "workers list")}
-    assert all(look["ok"] for look in admin(service, "check"))
+def _check_it_goes_on(service: Service, job_id: str, reached: int) -> None:
+    """Behind its checkpoint: it did not start over."""
+    in_round(service, job_id, reached + 1)
+    told = events(service, job_id)
+    rounds = [e["data"]["round"] for e in told if e["kind"] == "round" and e["data"]["phase"] == "admm"]
+    assert rounds.count(1) == 1 and max(rounds) > reached
+    assert admin(service, "jobs list --status running")[0]["attempt"] == 2
 
 
 @pytest.fixture
@@ -159,7 +177,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     forget()
 
 
-@pytest.mark.skipif(not redis_url(), reason=NO_SERVERS)
+@pytest.mark.skipif(not redis_url(), reason=NO_REDIS)
 def test_a_worker_that_takes_nothing_from_a_full_queue_starts_anew(place: dict[str, str], tmp_path: Path) -> None:
     server = parse_url(redis_url() or "")
     sender = Sender()
@@ -177,11 +195,6 @@ def test_a_worker_that_takes_nothing_from_a_full_queue_starts_anew(place: dict[s
         assert worker.wait(60) == STALLED
         assert "work waits in the queue" in (tmp_path / "worker.log").read_text()
         assert _queues() == [] and sender.depth("jobs") > 0
-        again = _start(place | {"SECATEUR_BROKER_URL": broker}, tmp_path / "worker.log")
-        stack.callback(again.kill)
-        until(lambda: sender.depth("jobs") == 0)
-        again.terminate()
-        assert again.wait(30) == 0
     sender.app.close()
 
 
