@@ -55,7 +55,8 @@ def backup(folder: Path, files_only: bool = False) -> Backup:
     """
     if folder.exists() and any(folder.iterdir()):
         raise Conflict(f"{folder} is not empty: name a new folder")
-    (folder / "files").mkdir(parents=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # models and hashes of keys are in it
+    (folder / "files").mkdir()
     with reading() as session:
         made = Backup(None if files_only else dump.kind(), migrate.revision(session.connection()))
     for _ in range(ROUNDS):
@@ -176,9 +177,7 @@ def _go_on() -> list[str]:
             if job.checkpoint not in there:
                 job.checkpoint = there[-1] if there else None
         for table in (Model, Dataset):
-            for row in session.scalars(
-                select(table).where(table.status == "validating", table.lease_until.is_not(None))
-            ):
+            for row in session.scalars(select(table).where(table.status == "validating", table.crashes > 0)):
                 uploads.give_back(session, table, row.id, row.attempt)
         return [job.id for job in under_way]
 

@@ -108,6 +108,7 @@ class JobRow(TypedDict):
     model_name: NotRequired[str]
     dataset_name: NotRequired[str]
     result: NotRequired[Result | None]
+    expires_at: NotRequired[str | None]
 
 
 class Event(TypedDict):

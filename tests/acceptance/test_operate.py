@@ -29,6 +29,7 @@ from worker.stall import STALLED
 
 DOCS = (HOUSE / "docs/operate.md").read_text()
 NO_REDIS = "SECATEUR_TEST_REDIS names no Redis to test against"
+LONGER = LONG | {"admm": {"rounds": 100, "epochs_per_round": 0.5}}  # it must not end before it is saved
 SHORT: dict[str, Any] = {"budget": {"pruning_rate": 3}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}}
 
 
@@ -81,21 +82,22 @@ def places() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def first(places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+def first(places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     """A service that is yet to be started; this process reads and writes its rows."""
-    service = Service(tmp_path / "data", **places)
+    service = Service(tmp_path / "data", expire_days="1", **places)
     for name, value in service.environment.items():
         if name.startswith("SECATEUR_"):
             monkeypatch.setenv(name, value)
     forget()
     migrate.main()
-    return service
+    yield service
+    forget()
 
 
 def test_a_worker_is_drained_and_the_service_moves_to_another_place(
     first: Service, places: dict[str, str], tmp_path: Path
 ) -> None:
-    short, long = _post(SHORT), _post(LONG)
+    short, long = _post(SHORT), _post(LONGER)
     first.start()
     _drain_the_worker_of(first, short, long)
     files = _files(first, short)
@@ -134,7 +136,8 @@ def _drain_the_worker_of(service: Service, short: str, long: str) -> None:
     shell(service, f"secateur-admin workers drain {mine['jobs']} --exit")
     shell(service, f"secateur-admin workers drain {mine['light']} --wait")
     shell(service, f"secateur-admin workers undrain {mine['light']}")
-    assert service.ended(short)["status"] == "succeeded"
+    ended = service.ended(short)
+    assert ended["status"] == "succeeded" and ended["expires_at"] > ended["finished_at"]
     service.until(f"/v1/jobs/{long}", lambda job: job["status"] == "running")
     takers = [_taker(service, job) for job in (short, long)]
     assert takers[0] == mine["jobs"] != takers[1]

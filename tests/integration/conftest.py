@@ -36,5 +36,7 @@ def db(empty: Engine) -> Engine:
 
 def forget() -> None:
     """Settings and engine are made anew from the environment."""
+    if database.engine.cache_info().currsize:
+        database.engine().dispose()
     settings.cache_clear()
     database.engine.cache_clear()
