@@ -98,14 +98,24 @@ def drop_unused(session: Session, *hashes: str) -> None:
 def collect() -> None:
     """Remove what killed processes left behind: files without a row, and half-written ones."""
     root = settings().artifacts
+    files = stored()  # before the rows: what is published from here on is none of this
     with reading() as session:
-        used = {h for column in NAMED for h in session.scalars(select(column))}
-    for file in root.glob("??/*"):
-        if file.name not in used:
-            _drop(file.name)
+        unused = files - named(session)
+    for sha256 in unused:
+        _drop(sha256)
     for file in [*root.glob("incoming-*"), *root.glob("leaving-*")]:
         if _age(file) > HALF_WRITTEN_SECONDS:
             file.unlink(missing_ok=True)
+
+
+def named(session: Session) -> set[str]:
+    """The files that rows name."""
+    return {h for column in NAMED for h in session.scalars(select(column))}
+
+
+def stored() -> set[str]:
+    """The files that are there."""
+    return {file.name for file in settings().artifacts.glob("??/*")}
 
 
 def _drop(sha256: str) -> None:

@@ -38,3 +38,14 @@ def keep_only(name: str) -> None:
 def remove_all(job_id: str) -> None:
     """Remove all checkpoints of a job that has ended well."""
     shutil.rmtree(path(job_id), ignore_errors=True)
+
+
+def jobs() -> list[str]:
+    """Jobs that have, or had, checkpoints."""
+    return [folder.name for folder in path("").glob("*")]
+
+
+def names(job_id: str) -> list[str]:
+    """Whole checkpoints of a job, the newest last."""
+    found = [file.name for file in path(job_id).glob("*") if not file.suffix]
+    return [f"{job_id}/{name}" for name in sorted(found, key=lambda name: [int(part) for part in name.split("-")])]

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from store import uploads
 from store.artifacts import Blob
 from store.tables import Dataset, new_id
-from store.unique import add_once
 
 
 def add(
@@ -29,4 +29,4 @@ def add(
         preprocess=dict(preprocess),
         reading=reading,
     )
-    return add_once(session, row, same)
+    return uploads.add(session, row, same)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from store import turns
 from store.pages import Page, page
+from store.retention import expires_at
 from store.tables import Dataset, Job, Model
 
 
@@ -32,6 +33,11 @@ class Shown:
     dataset_name: str
     queue_position: int | None
 
+    @property
+    def expires_at(self) -> float | None:
+        """When it is removed."""
+        return expires_at(self.job)
+
 
 def listing(session: Session, owner: str, limit: int, cursor: str | None, only: Filter | None = None) -> Page[Job]:
     """The owner's jobs, newest first."""
@@ -50,6 +56,12 @@ def listing(session: Session, owner: str, limit: int, cursor: str | None, only: 
         own = [c.icontains(only.text, autoescape=True) for c in (Job.name, Job.id, Job.labels)]
         query = query.where(or_(*own, *named))
     return page(session, query, Job.id, limit, cursor)
+
+
+def of_everyone(session: Session, status: str | None, limit: int) -> list[Job]:
+    """Jobs of all owners, newest first."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    return list(session.scalars(query if status is None else query.where(Job.status == status)))
 
 
 def shown(session: Session, jobs: Sequence[Job]) -> list[Shown]:

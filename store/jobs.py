@@ -3,19 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, checkpoints, deliveries, events, turns
+from store import artifacts, checkpoints, deliveries, events, turns, uploads
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
 from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
 from store.settings import settings
-from store.tables import Artifact, Job, new_id
+from store.tables import Artifact, Dataset, Job, Model, new_id
 from store.unique import add_once
 
 MOVES: dict[str, tuple[str, ...]] = {
@@ -27,6 +28,7 @@ MOVES: dict[str, tuple[str, ...]] = {
     "queued": ("running", "failed", "cancelled"),
 }
 ENDED = ("succeeded", "failed", "cancelled")
+FREE: dict[str, Any] = {"lease_until": None, "worker": None, "eta_seconds": None}
 LOST = "its process or its worker was lost {} times; the last time: {}"
 
 
@@ -75,6 +77,8 @@ def create(session: Session, owner: str, request: Request) -> tuple[Job, bool]:
     if not is_new and job.body_hash != request.body_hash:
         raise IdempotencyMismatch
     if is_new:
+        for table, id in ((Model, job.model_id), (Dataset, job.dataset_id), (Model, _teacher(request.plan))):
+            uploads.touch(session, table, id)
         events.append(session, job.id, "status", {"status": "queued"})
         session.refresh(job)
     return job, is_new
@@ -237,18 +241,51 @@ def retry(session: Session, owner: str, job_id: str) -> Job:
     return job
 
 
+def requeue(session: Session, job_id: str) -> Job:
+    """Queue a job again by an operator's hand, from its checkpoint; the attempt that runs it is fenced.
+
+    Raises: NotFound; Conflict: it has succeeded, or is being cancelled.
+    """
+    values = {"crashes": 0, "error": None, "finished_at": None, "woken_at": now(), **FREE}
+    only = ("queued", "running", "failed", "cancelled")
+    if job := _move(session, job_id, "queued", values, {"reason": "queued again by an operator"}, only=only):
+        return job
+    status = _status(session, job_id)
+    instead = "`jobs fail` ends it at once" if status == "cancelling" else "post a new job to have it done again"
+    raise Conflict(f"job {job_id} is {status} and cannot be queued; {instead}")
+
+
+def give_up(session: Session, job_id: str, reason: str) -> Job:
+    """End a job by an operator's hand: failed, or cancelled where that was asked for; what runs it is fenced.
+
+    Raises: NotFound; Conflict: it has ended.
+    """
+    values, event = _ended() | {"error": reason}, {"error": reason}
+    for to, only in (("failed", ("queued", "running")), ("cancelled", ("cancelling",))):
+        if job := _move(session, job_id, to, values, event, only=only):
+            return job
+    raise Conflict(f"job {job_id} is {_status(session, job_id)}; only a job that has not ended can fail")
+
+
 def remove(session: Session, owner: str, job_id: str) -> None:
     """Remove a job that has ended, with its files, events and checkpoints.
 
     Raises: Conflict: it has not ended.
     """
     status = get(session, owner, job_id).status
-    hashes = [file.sha256 for file in files(session, job_id)]
-    gone = session.scalar(delete(Job).where(Job.id == job_id, Job.status.in_(ENDED)).returning(Job.id))
-    if gone is None:
+    if not _remove(session, [job_id]):
         raise Conflict(f"job {job_id} is {status}; cancel it first")
-    artifacts.drop_unused(session, *hashes)
-    after_commit(session, lambda: checkpoints.remove_all(job_id))
+
+
+def expire(session: Session, seconds: float, limit: int) -> list[str]:
+    """Remove some of the jobs that ended longer ago than this; returns their ids.
+
+    Any number of workers may do this at once: each skips the rows that another has locked. A job that is tried again
+    in the meantime stays.
+    """
+    old = Job.finished_at < now() - seconds
+    found = select(Job.id).where(Job.status.in_(ENDED), old).order_by(Job.finished_at).limit(limit)
+    return _remove(session, session.scalars(found.with_for_update(skip_locked=True)).all(), old)
 
 
 def take_back(session: Session) -> list[Job]:
@@ -312,9 +349,32 @@ def _move(
     return session.get(Job, job_id, populate_existing=True)
 
 
+def _teacher(plan: Mapping[str, Any]) -> str:
+    """The model that the job learns from, or nothing."""
+    return plan.get("distill", {}).get("teacher") or ""
+
+
+def _remove(session: Session, job_ids: Sequence[str], *still: ColumnElement[bool]) -> list[str]:
+    """Remove those of these jobs that have ended; returns their ids."""
+    hashes = session.scalars(select(Artifact.sha256).where(Artifact.job_id.in_(job_ids))).all()
+    query = delete(Job).where(Job.id.in_(job_ids), Job.status.in_(ENDED), *still)
+    gone = list(session.scalars(query.returning(Job.id), execution_options={"synchronize_session": False}))
+    artifacts.drop_unused(session, *set(hashes))
+    for job_id in gone:
+        after_commit(session, partial(checkpoints.remove_all, job_id))
+    return gone
+
+
+def _status(session: Session, job_id: str) -> str:
+    """Raises: NotFound."""
+    if status := session.scalar(select(Job.status).where(Job.id == job_id)):
+        return status
+    raise NotFound(f"there is no job {job_id}")
+
+
 def _running(job_id: str, attempt: int) -> ColumnElement[bool]:
     return (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == "running")
 
 
 def _ended() -> dict[str, Any]:
-    return {"finished_at": now(), "lease_until": None, "worker": None, "eta_seconds": None}
+    return {"finished_at": now(), **FREE}

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from store.database import engine
@@ -12,12 +14,27 @@ from store.settings import settings
 LOCK = 0x5EC47E  # any number of our own: PostgreSQL lets one migration run at a time
 
 
-def upgrade(connection: Connection) -> None:
-    """Run the migrations that this database lacks."""
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Run the migrations that this database lacks, up to this one."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def revision(connection: Connection) -> str | None:
+    """The schema of this database; None: it was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def revisions() -> list[str]:
+    """All that this version knows, the newest last."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    return config
 
 
 def main() -> None:

@@ -59,7 +59,11 @@ class Sender:
         return True
 
     def is_empty(self, queue: str) -> bool:
-        """Whether no wake-up waits in this queue.
+        """Whether no wake-up waits in this queue. Raises: as depth."""
+        return self.depth(queue) == 0
+
+    def depth(self, queue: str) -> int:
+        """How many wake-ups wait in this queue.
 
         Raises: OperationalError, OSError: the broker is away.
         """
@@ -68,8 +72,8 @@ class Sender:
             try:
                 declared = connection.default_channel.queue_declare(queue, passive=True)
             except ChannelError:  # a queue without messages does not exist on Redis
-                return True
-            return declared.message_count == 0
+                return 0
+            return declared.message_count
 
     def ping(self) -> None:
         """Raises: OperationalError, OSError: the broker is away."""

@@ -72,6 +72,12 @@ class Settings(BaseSettings):
         "(hooks.internal, whatever they resolve to) and addresses or networks (10.1.0.0/16). http:// and any port are "
         "for these alone. Whoever may post a job can reach them: name no more than is needed.",
     )
+    stall_seconds: float = Field(
+        default=120, gt=0, description="A worker that takes nothing for so long, while its queue is full, starts anew."
+    )
+    expire_days: float = Field(
+        default=0, ge=0, description="Ended jobs, and files that nothing uses, go after so many days; 0: never."
+    )
 
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:

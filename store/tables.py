@@ -43,7 +43,7 @@ class Upload:
     """What models and data sets have in common.
 
     status: validating, ready or rejected. attempt fences the process that looks at it; crashes counts those
-    that began and have not said a word.
+    that began and have not said a word. touched_at: when it was last uploaded again, or used by a new job.
     """
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -57,6 +57,7 @@ class Upload:
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[float | None]
+    touched_at: Mapped[float | None]
 
 
 class Model(Upload, Base):
@@ -191,3 +192,24 @@ class WebhookSecret(Base):
     secret: Mapped[str]
     previous: Mapped[str | None]
     previous_until: Mapped[float | None]
+
+
+class Worker(Base):
+    """A worker as it told of itself when it was last seen.
+
+    id: host:pid:random. queues: those that it takes messages from now. busy_with: id of a job or an upload. done: how
+    many it has worked on. draining and leaving are orders: take nothing more; end when idle.
+    """
+
+    __tablename__ = "workers"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    queues: Mapped[list[str]]
+    started_at: Mapped[float] = mapped_column(default=now())
+    seen_at: Mapped[float] = mapped_column(default=now(), index=True)
+    busy_with: Mapped[str | None]
+    done: Mapped[int] = mapped_column(default=0)
+    draining: Mapped[bool] = mapped_column(default=False)
+    leaving: Mapped[bool] = mapped_column(default=False)
+    version: Mapped[str]
+    facts: Mapped[dict[str, Any]]

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Select, exists, func, or_, select, update
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
 from store import artifacts
@@ -12,8 +13,10 @@ from store.errors import Conflict, Fenced, NotFound
 from store.pages import Page, page
 from store.settings import settings
 from store.tables import Dataset, Job, Model
+from store.unique import add_once
 
 Row = TypeVar("Row", bound=Model | Dataset)
+UNSYNCHRONIZED = {"synchronize_session": False}
 CRASHED = "the process that examined it was killed or crashed {} times: this service cannot take it"
 
 
@@ -92,6 +95,43 @@ def overdue(session: Session, table: type[Row]) -> list[str]:
     waited = table.lease_until.is_(None) & (table.created_at < now() - settings().sweep_seconds)
     query = select(table.id).where(table.status == "validating", or_(waited, table.lease_until < now()))
     return list(session.scalars(query.limit(1000)))
+
+
+def add(session: Session, row: Row, same: Select[Any]) -> tuple[Row, bool]:
+    """As add_once; an upload that was there already is of use again, and does not expire for a while."""
+    found, is_new = add_once(session, row, same)
+    if is_new or touch(session, type(row), found.id):
+        return found, is_new
+    session.expunge(found)  # it expired in this moment
+    return add_once(session, row, same)
+
+
+def touch(session: Session, table: type[Row], id: str) -> bool:
+    """It is of use now, and does not expire for a while; False: it is gone."""
+    query = update(table).where(table.id == id).values(touched_at=now()).returning(table.id)
+    return session.scalar(query, execution_options=UNSYNCHRONIZED) is not None
+
+
+def expire(session: Session, table: type[Row], seconds: float, limit: int) -> list[str]:
+    """Remove some of those that no job uses and nobody has touched for longer than this; returns their ids.
+
+    A job that begins to use one touches it first: then it stays, or the job is refused, as after a deletion.
+    """
+    user = Job.model_id if table is Model else Job.dataset_id
+    old = func.coalesce(table.touched_at, table.created_at) < now() - seconds
+    unused = ~exists().where(user == table.id) & table.id.not_in(_teachers())
+    found = select(table.id).where(table.status != "validating", old, unused).order_by(table.id).limit(limit)
+    ids = session.scalars(found.with_for_update(skip_locked=True)).all()
+    query = delete_rows(table).where(table.id.in_(ids), old, unused)
+    gone = session.execute(query.returning(table.id, table.sha256), execution_options=UNSYNCHRONIZED).all()
+    artifacts.drop_unused(session, *(sha256 for _, sha256 in gone))
+    return [id for id, _ in gone]
+
+
+def _teachers() -> Select[tuple[str]]:
+    """Models that jobs learn from."""
+    teacher = Job.plan["distill"]["teacher"].as_string()
+    return select(teacher).where(teacher.is_not(None))
 
 
 def delete(session: Session, table: type[Row], owner: str, id: str) -> None:

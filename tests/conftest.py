@@ -24,7 +24,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 HOUSE = Path(__file__).parent.parent
 EXAMPLES = HOUSE / "examples"
-ON_REDIS = ("tests/acceptance/test_production.py", "tests/integration/test_sweeper.py")
+ON_REDIS = (
+    "tests/acceptance/test_operate.py",
+    "tests/acceptance/test_production.py",
+    "tests/integration/test_sweeper.py",
+)
 DATA = Path(os.environ.get("SECATEUR_DATA", HOUSE.parent / "shared" / "data"))
 
 

@@ -5,10 +5,11 @@ Never imports torch: training happens in processes that tasks start.
 
 from typing import Any
 
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import task_prerun, worker_ready, worker_shutdown, worker_shutting_down
 
 from store.queue import make_celery
 from worker import chores
+from worker.presence import here
 
 app = make_celery()
 app.conf.update(
@@ -30,12 +31,25 @@ app.conf.update(
 
 
 @worker_ready.connect
-def start_chores(**_: Any) -> None:
-    """Sweep, collect and whatever else is done beside the tasks."""
+def start_chores(sender: Any, **_: Any) -> None:
+    """Sweep, collect and whatever else is done beside the tasks. The sender is Celery's consumer."""
+    here.attach(sender)
     chores.start()
+
+
+@task_prerun.connect
+def count(**_: Any) -> None:
+    """A message was taken, whatever becomes of it."""
+    here.taken += 1
 
 
 @worker_shutting_down.connect
 def hand_back(**_: Any) -> None:
     """On SIGTERM running jobs are handed back at once; they go on elsewhere from their checkpoint."""
     chores.stopping.set()
+
+
+@worker_shutdown.connect
+def leave(**_: Any) -> None:
+    """Nothing runs any more."""
+    here.leave()

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pruning.folders import trim
+from store import retention
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
+from worker import presence, stall
 from worker.courier import Courier
 from worker.folder import sweep_folders
 
@@ -65,4 +67,8 @@ CHORES = {
     "folders": Chore(sweep_folders, lambda: settings().grace_seconds),
     "cache": Chore(_trim, lambda: settings().sweep_seconds),
     "courier": Chore(courier, lambda: courier.seconds),
+    "checkpoints": Chore(retention.collect_checkpoints, lambda: settings().grace_seconds, does_wait=True),
+    "retention": Chore(retention.expire, lambda: settings().grace_seconds, does_wait=True),
+    "presence": Chore(presence.here.tell, lambda: min(presence.SECONDS, settings().sweep_seconds)),
+    "stall": Chore(stall.end_if_stalled, lambda: min(stall.LOOK_SECONDS, settings().stall_seconds / 4), does_wait=True),
 }

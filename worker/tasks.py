@@ -1,8 +1,5 @@
 """The tasks: each claims a row and supervises the process that does the work."""
 
-import os
-import socket
-
 from sqlalchemy.orm import Session
 
 from store import jobs, turns, uploads
@@ -16,10 +13,10 @@ from worker.chores import stopping
 from worker.endings import Ended
 from worker.errand import JobErrand
 from worker.folder import Folder
+from worker.presence import WORKER, here
 from worker.scribe import JobScribe, UploadScribe
 from worker.supervise import Work, supervise
 
-WORKER = f"{socket.gethostname()}:{os.getpid()}"
 FAILURES = {
     Ended.MEMORY: "out of memory: the job needs more than {memory:,} bytes; "
     "lower train.batch_size, or use a machine with more memory",
@@ -44,7 +41,8 @@ def run_job(_: str) -> None:
         job = jobs.take(session, [*app.amqp.queues.consume_from], WORKER)
     if job is None:
         return
-    ended = _run(job)
+    with here.busy(job.id):
+        ended = _run(job)
     with writing() as session:
         _settle_job(session, job.id, job.attempt, ended)
         # queued again; or one that was passed over, as its owner had too many running, may run now
@@ -102,7 +100,8 @@ def _inspect(table: type[Model] | type[Dataset], id: str) -> None:
         row = uploads.claim(session, table, id)
     if row is None:
         return
-    ended = _look(row)
+    with here.busy(id):
+        ended = _look(row)
     limits = settings()
     with writing() as session:
         if ended in REJECTIONS:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
@@ -83,6 +84,7 @@ class JobOut(BaseModel):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
+    expires_at: Time | None = Field(default=None, description="When it is removed with its files; null: never.")
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -186,11 +188,13 @@ def _request(body: JobIn, key: str | None, queue: str) -> jobs.Request:
 
 
 def _outs(session: Session, rows: Sequence[Job]) -> list[JobOut]:
-    named = ("model_name", "dataset_name", "queue_position")
-    return [
-        JobOut.model_validate(shown.job).model_copy(update={name: getattr(shown, name) for name in named})
-        for shown in job_lists.shown(session, rows)
-    ]
+    return [_shown(row) for row in job_lists.shown(session, rows)]
+
+
+def _shown(row: job_lists.Shown) -> JobOut:
+    beside: dict[str, Any] = {name: getattr(row, name) for name in ("model_name", "dataset_name", "queue_position")}
+    beside["expires_at"] = None if row.expires_at is None else datetime.fromtimestamp(row.expires_at, UTC)
+    return JobOut.model_validate(row.job).model_copy(update=beside)
 
 
 def _out(session: Session, job: Job) -> JobOut:

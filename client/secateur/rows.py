@@ -109,6 +109,7 @@ class JobRow(TypedDict):
     dataset_name: NotRequired[str]
     result: NotRequired[Result | None]
     webhook_url: NotRequired[str | None]
+    expires_at: NotRequired[str | None]
 
 
 class Event(TypedDict):

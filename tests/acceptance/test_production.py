@@ -60,7 +60,7 @@ def test_two_workers_given_the_same_id_run_it_once(production: Service) -> None:
         sender = [
             sys.executable,
             "-c",
-            f"from store.queue import sender; [sender.wake('job', '{job}') for _ in range(5)]",
+            f"from store.queue import sender; [sender.wake('job', '{job}', 'cpu') for _ in range(5)]",
         ]
         subprocess.run(sender, cwd=HOUSE, env=os.environ | production.environment, check=True)
         in_round(production, job, 3)

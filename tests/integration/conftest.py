@@ -16,19 +16,27 @@ DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(not p
 
 
 @pytest.fixture(params=DATABASES)
-def db(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """A migrated empty database, which the store's functions use in this test."""
+def empty(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A database without tables, which the store's functions use in this test."""
     monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
     with schema_of_its_own() if request.param == "postgresql" else nullcontext("") as url:
         monkeypatch.setenv("SECATEUR_DATABASE_URL", url)
         forget()
-        migrate.main()
         yield database.engine()
         database.engine().dispose()
     forget()
 
 
+@pytest.fixture
+def db(empty: Engine) -> Engine:
+    """A migrated empty database, which the store's functions use in this test."""
+    migrate.main()
+    return empty
+
+
 def forget() -> None:
     """Settings and engine are made anew from the environment."""
+    if database.engine.cache_info().currsize:
+        database.engine().dispose()
     settings.cache_clear()
     database.engine.cache_clear()

@@ -1,0 +1,2 @@
+INSERT INTO jobs (id, owner, name, labels, model_id, dataset_id, plan, idempotency_key, body_hash, status, phase, progress, round, layers, eta_seconds, goal_met, error, result, attempt, crashes, worker, lease_until, woken_at, created_at, started_at, finished_at, checkpoint, last_event) VALUES
+  ('job_4', 'anna', NULL, '[]', 'mdl_1', 'dat_1', '{"budget": {"pruning_rate": 4}}', NULL, NULL, 'succeeded', 'report', 1, 2, '{"conv1": 0.75}', 0, false, NULL, '{"goal_met": false}', 1, 0, NULL, NULL, 1760000010, 1760000010, 1760000011, 1760000012, NULL, 0);
