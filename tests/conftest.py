@@ -226,9 +226,9 @@ class Service:
                 continue
         return found
 
-    def new_key(self, owner: str) -> str:
-        """Of a service that asks for keys."""
-        command = [sys.executable, "-m", "store.keys", "create", owner]
+    def new_key(self, owner: str, *options: str) -> str:
+        """Of a service that asks for keys; options: --scope read."""
+        command = [sys.executable, "-m", "admin", "keys", "create", owner, *options]
         environment = os.environ | self.environment
         made = subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, check=True)
         return made.stdout.strip()

@@ -17,7 +17,7 @@ from api.routes.uploads import Time
 from pruning.phases import PHASES
 from pruning.plan import Plan
 from pruning.result import Result
-from store import job_lists, jobs
+from store import job_lists, jobs, quotas
 from store.database import reading, writing
 from store.queue import sender
 from store.tables import Job
@@ -83,7 +83,12 @@ class JobPage(BaseModel):
     "",
     status_code=201,
     response_model=JobOut,
-    responses={200: {"description": "The job of this Idempotency-Key", "model": JobOut}, 409: PROBLEM, 422: PROBLEM},
+    responses={
+        200: {"description": "The job of this Idempotency-Key", "model": JobOut},
+        409: PROBLEM,
+        422: PROBLEM,
+        429: PROBLEM,
+    },
 )
 def create(
     body: JobIn, response: Response, owner: Owner, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
@@ -94,6 +99,8 @@ def create(
         hold(session, owner, body.plan, body.model_id, body.dataset_id)
     with writing() as session:
         job, is_new = jobs.create(session, owner, request)
+        if is_new:
+            quotas.require_place(session, owner)
         result = _out(session, job)
     if is_new:
         sender.wake("job", job.id)
@@ -142,11 +149,13 @@ def delete(session: Write, owner: Owner, job_id: str) -> None:
     jobs.remove(session, owner, job_id)
 
 
-@router.post("/{job_id}/retry", response_model=JobOut, responses={409: PROBLEM})
+@router.post("/{job_id}/retry", response_model=JobOut, responses={409: PROBLEM, 429: PROBLEM})
 def retry(owner: Owner, job_id: str) -> JobOut:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     with writing() as session:
-        result = _out(session, jobs.retry(session, owner, job_id))
+        job = jobs.retry(session, owner, job_id)
+        quotas.require_place(session, owner)
+        result = _out(session, job)
     sender.wake("job", job_id)
     return result
 
