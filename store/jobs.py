@@ -243,7 +243,7 @@ def overdue(session: Session, seconds: float) -> list[str]:
 def count_by_status(session: Session) -> dict[str, int]:
     """How many jobs there are of each status."""
     rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-    return {status: number for status, number in rows.tuples()}  # noqa: C416 - dict() takes a result for a mapping
+    return {status: number for status, number in rows}  # noqa: C416 - dict() takes a result for a mapping
 
 
 def files(session: Session, job_id: str) -> list[Artifact]:
