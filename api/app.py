@@ -19,7 +19,13 @@ Upload a model and a data set, post a job, watch it, download the pruned file wi
 def create() -> FastAPI:
     """The whole application; /docs loads nothing from other hosts."""
     settings().data_dir.mkdir(parents=True, exist_ok=True)
-    app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION, responses={401: PROBLEM})
+    app = FastAPIOffline(
+        title="Secateur",
+        version="0.1.0",
+        description=DESCRIPTION,
+        responses={401: PROBLEM, 403: PROBLEM, 429: PROBLEM},
+        redoc_url=None,  # its script asks another host for a picture
+    )
     problems.install(app)
     app.add_middleware(SmallBodies)
     app.add_middleware(Headers)

@@ -28,24 +28,22 @@ DATA = {
     "frame-ancestors": "'none'",
     "sandbox": "",
 }
-DOCS = {**PAGES, "worker-src": "blob:"}  # ReDoc searches in a worker; inline scripts are named by their hashes
-DOCUMENTATION = ("/docs", "/redoc")
+DOCUMENTATION = "/docs"  # has a script in its page, which is named by its hash
 EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-YEAR = "max-age=31536000; includeSubDomains"
+YEAR = "max-age=31536000"
 INLINE = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def of(scope: Scope, scripts: Iterable[bytes] = ()) -> dict[str, str]:
     """The headers of a response to this request; scripts: those that stand in the page itself."""
     is_data = scope["path"].startswith("/v1/")
-    policy = DATA if is_data else DOCS if scope["path"].startswith(DOCUMENTATION) else PAGES
     hashes = "".join(f" 'sha256-{base64.b64encode(hashlib.sha256(s).digest()).decode()}'" for s in scripts)
-    written = "; ".join(f"{name} {value}".strip() for name, value in policy.items())
+    written = "; ".join(f"{name} {value}".strip() for name, value in (DATA if is_data else PAGES).items())
     headers = {
         **EVERYWHERE,
         "Content-Security-Policy": written.replace("script-src 'self'", f"script-src 'self'{hashes}"),
