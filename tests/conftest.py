@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -225,6 +226,15 @@ class Service:
             except psutil.NoSuchProcess:
                 continue
         return found
+
+    @contextmanager
+    def paused(self, pid: int) -> Iterator[None]:
+        """A process of this service that is there and does nothing."""
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def new_key(self, owner: str, *options: str) -> str:
         """Of a service that asks for keys; options: --scope read."""
