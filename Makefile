@@ -15,11 +15,13 @@ up: $(VENV)/ready  ## start the service
 test: $(VENV)/ready-dev  ## all tests, on two cores; ARGS="-k name" for some
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: $(VENV)/ready-dev  ## style, types, structure
+check: $(VENV)/ready-dev  ## style, types, structure, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -r -c pyproject.toml admin api client pruning service store worker
+	$(BIN)/python .ci/audit.py requirements.lock
 
 bench: $(VENV)/ready-dev  ## the short benchmarks; benchmarks/README.md names the long ones
 	$(BIN)/python -m benchmarks.admm_step

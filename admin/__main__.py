@@ -1,6 +1,6 @@
 """python -m admin: the same as `secateur-admin`."""
 
-from admin.app import app
+from admin.app import main
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -5,8 +5,9 @@ from fastapi_offline import FastAPIOffline
 
 from api import examples, pages, problems
 from api.bodies import SmallBodies
+from api.headers import Headers
 from api.problems import PROBLEM
-from api.routes import artifacts, datasets, events, health, jobs, methods, models, plans, webhooks
+from api.routes import artifacts, datasets, events, health, jobs, keys, methods, models, plans, quotas, webhooks
 from store.settings import settings
 
 DESCRIPTION = """Prunes trained ONNX models.
@@ -18,10 +19,17 @@ Upload a model and a data set, post a job, watch it, download the pruned file wi
 def create() -> FastAPI:
     """The whole application; /docs loads nothing from other hosts."""
     settings().data_dir.mkdir(parents=True, exist_ok=True)
-    app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION, responses={401: PROBLEM})
+    app = FastAPIOffline(
+        title="Secateur",
+        version="0.1.0",
+        description=DESCRIPTION,
+        responses={401: PROBLEM, 403: PROBLEM, 429: PROBLEM},
+        redoc_url=None,  # its script asks another host for a picture
+    )
     problems.install(app)
     app.add_middleware(SmallBodies)
-    for noun in (models, datasets, jobs, plans, events, artifacts, webhooks, methods, health):
+    app.add_middleware(Headers)
+    for noun in (models, datasets, jobs, plans, events, artifacts, webhooks, methods, keys, quotas, health):
         app.include_router(noun.router)
     app.include_router(pages.router)
     examples.install(app)

@@ -13,6 +13,7 @@ from store.artifacts import Blob, Staged
 
 SMALL = 1 << 20
 UPLOADS = {("POST", "/v1/models"), ("POST", "/v1/datasets")}
+AROUND_A_PART = 1 << 16  # boundaries, headers, other fields
 PIECE = 1 << 20  # written at once, in a thread: small pieces would cost a thread switch each
 MULTIPART = {
     "multipart/form-data": {
@@ -31,12 +32,13 @@ async def store_body(request: Request, most: int) -> Blob:
 
     Raises: Problem 413: more than `most` bytes; 507: the disk is full; 422: empty, or no file part.
     """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    is_multipart = kind == b"multipart/form-data"
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most + (1 << 16):
+    if declared.isdigit() and int(declared) > most + (AROUND_A_PART if is_multipart else 0):
         raise _too_large(most)
     stream = request.stream()
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind == b"multipart/form-data":
+    if is_multipart:
         stream = _file_part(stream, options.get(b"boundary", b""))
     try:
         return await _store(stream, most)

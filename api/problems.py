@@ -9,26 +9,29 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
 from pruning.faults import sentence
-from store.errors import Conflict, IdempotencyMismatch, NotFound
+from store.errors import Conflict, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
 log = logging.getLogger(__name__)
 TITLES = {
     400: "Bad request",
     401: "Unauthorized",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
     411: "Length required",
     413: "Too large",
     422: "Not acceptable as it is",
+    429: "Too many requests",
     500: "Internal error",
     503: "Not ready",
     507: "No space left",
 }
-STATUS_OF = {NotFound: 404, Conflict: 409, IdempotencyMismatch: 422, DatasetMismatch: 422}
+STATUS_OF = {NotFound: 404, Conflict: 409, IdempotencyMismatch: 422, UnfitOwner: 422, DatasetMismatch: 422}
 PROBLEM = {
     "description": "Problem details (RFC 9457)",
     "content": {
@@ -66,6 +69,7 @@ def install(app: FastAPI) -> None:
     """Teach an application to answer all errors as problems."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(InvalidPlan, _invalid_plan)
+    app.add_exception_handler(QueueFull, _queue_full)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -83,6 +87,10 @@ def _invalid_plan(_: Request, error: Any) -> JSONResponse:
 
 def _expected(_: Request, error: Any) -> JSONResponse:
     return render(STATUS_OF[type(error)], str(error))
+
+
+def _queue_full(_: Request, error: Any) -> JSONResponse:
+    return render(429, str(error), {"Retry-After": str(error.retry_after)})
 
 
 def _invalid_request(_: Request, error: Any) -> JSONResponse:
@@ -108,4 +116,5 @@ def _http(_: Request, error: Any) -> JSONResponse:
 
 def _unexpected(request: Request, error: Any) -> JSONResponse:
     log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return render(500, "an error in the service itself; it has been logged")
+    # this answer is made outside of all middleware
+    return render(500, "an error in the service itself; it has been logged", headers.of(request.scope))

@@ -7,13 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pruning import charts
 from pruning.charts import Chart, Line
 from pruning.headline import ROUGH, in_bytes, verdict
 from pruning.report import Accuracy, Bounds, ClassReport, Confusion, LatencyReport, Report, Round, percent
 
+OPENS, CLOSES = Markup("<code>"), Markup("</code>")
 MOST_CLASSES = 10  # that lost most, and that gained most
 TINTS = 4
 PHASES = {"admm": "ADMM", "prune": "pruning", "retrain": "retraining", "quantize": "to levels"}
@@ -130,13 +131,13 @@ def _phases(rounds: Sequence[Round]) -> list[tuple[int, str]]:
 
 def _coded(text: str) -> Markup:
     """A sentence whose pieces of a plan are set as code."""
-    found, depth = [], 0
+    found, depth = list[str](), 0
     for c in text:
         depth += c == "{"
         opens, closes = c == "{" and depth == 1, c == "}" and depth == 1
-        found.append(f"{'<code>' if opens else ''}{escape(c)}{'</code>' if closes else ''}")
+        found += [OPENS if opens else "", c, CLOSES if closes else ""]
         depth -= c == "}"
-    return Markup("".join(found))
+    return Markup("").join(found)  # which escapes all that is no Markup
 
 
 def _glued(text: str) -> str:

@@ -22,3 +22,15 @@ class IdempotencyMismatch(StoreError):
 
 class Fenced(StoreError):
     """Another attempt owns this row now; what this one writes is refused."""
+
+
+class UnfitOwner(StoreError):
+    """An owner's name begins with a letter or a digit, and has at most 100 letters, digits and . _ @ + - in all."""
+
+
+class QueueFull(StoreError):
+    """Too many jobs of this account wait; try again when one of them has begun."""
+
+    def __init__(self, retry_after: int, message: str) -> None:
+        super().__init__(f"{message}; try again later, or cancel one")
+        self.retry_after = retry_after

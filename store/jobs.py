@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, checkpoints, deliveries, events, turns, uploads
+from store import artifacts, checkpoints, deliveries, events, quotas, turns, uploads
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
@@ -114,9 +115,10 @@ def take(session: Session, queues: Sequence[str], worker: str) -> Job | None:
 
 def owners_at_their_limit(session: Session) -> list[str]:
     """Owners of whom as many jobs run as may."""
-    most = settings().max_jobs_running
-    query = select(Job.owner).where(Job.status.in_(("running", "cancelling"))).group_by(Job.owner)
-    return list(session.scalars(query.having(func.count() >= most))) if most else []
+    query = select(Job.owner, func.count()).where(Job.status.in_(("running", "cancelling"))).group_by(Job.owner)
+    rows = session.execute(query).tuples().all()
+    most = {owner: quotas.of(session, owner).max_jobs_running for owner, _ in rows}
+    return [owner for owner, running in rows if running >= (most[owner] or inf)]
 
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
@@ -309,7 +311,7 @@ def overdue(session: Session, queue: str, seconds: float) -> list[str]:
 def count_by_status(session: Session) -> dict[str, int]:
     """How many jobs there are of each status."""
     rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-    return {status: number for status, number in rows.tuples()}  # noqa: C416 - dict() takes a result for a mapping
+    return {status: number for status, number in rows}  # noqa: C416 - dict() takes a result for a mapping
 
 
 def files(session: Session, job_id: str) -> list[Artifact]:

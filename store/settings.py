@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     port: int | None = Field(
         default=None, ge=0, le=65535, description="Empty: 8000, or the next free port in `make up`."
     )
-    auth: bool = Field(default=False, description="Ask for API keys (python -m store.keys create NAME).")
+    auth: bool = Field(default=False, description="Ask for API keys (secateur-admin keys create NAME).")
     max_model_bytes: int = Field(default=2_000_000_000, description="Largest model; more is refused with 413.")
     max_dataset_bytes: int = Field(default=8 * GIB, description="Largest data set file.")
     max_dataset_memory: int = Field(
@@ -50,9 +50,6 @@ class Settings(BaseSettings):
         default=3, description="Times a job may crash its process, or lose its worker, before it fails."
     )
     lease_seconds: float = Field(default=30, gt=0, description="A worker silent for so long has lost its job.")
-    max_jobs_running: int = Field(
-        default=0, ge=0, description="Jobs of one owner that run at the same time; 0: as many as there are workers."
-    )
     auto_queue: Literal["cpu", "gpu"] = Field(
         default="cpu", description="Where jobs wait whose plan leaves the device to us (train.device: auto)."
     )
@@ -79,12 +76,23 @@ class Settings(BaseSettings):
         default=0, ge=0, description="Ended jobs, and files that nothing uses, go after so many days; 0: never."
     )
 
+    # limits of an account, with AUTH; 0: none. `secateur-admin quotas` and /v1/quotas give an owner others
+    max_jobs_queued: int = Field(default=100, ge=0, description="Jobs of one account that may wait.")
+    max_jobs_running: int = Field(default=0, ge=0, description="Jobs of one account that may run at once.")
+    max_bytes_stored: int = Field(
+        default=200 * GIB, ge=0, description="Bytes of the models, data sets and delivered files of one account."
+    )
+    max_requests_a_minute: int = Field(default=1200, ge=0, description="Requests of one account.")
+    max_wrong_keys_a_minute: int = Field(
+        default=30, ge=0, description="Requests with unknown, revoked or expired keys from one address."
+    )
+
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:
         if not self.auth and not _is_loopback(self.host):
             raise ValueError(
                 f"SECATEUR_HOST={self.host} would let everyone in: set SECATEUR_AUTH=true and make a key "
-                "with `python -m store.keys create NAME`, or listen on 127.0.0.1"
+                "with `secateur-admin keys create NAME`, or listen on 127.0.0.1"
             )
         return self
 
@@ -150,7 +158,7 @@ class Settings(BaseSettings):
         if len(str(path)) <= LONGEST_SOCKET:
             return path
         name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-        return Path(f"/tmp/secateur-{name}.sock")
+        return Path("/tmp") / f"secateur-{name}.sock"  # nosec B108  # messages carry ids, which open nothing
 
     @property
     def broker(self) -> str:

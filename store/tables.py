@@ -30,13 +30,18 @@ class Base(DeclarativeBase):
 
 
 class Key(Base):
-    """An API key; only its hash is stored."""
+    """An API key; only its hash is stored. name: what it is for. scope: of store.keys.SCOPES."""
 
     __tablename__ = "keys"
     id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str]
     hash: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[float] = mapped_column(default=now())
+    name: Mapped[str | None]
+    scope: Mapped[str] = mapped_column(default="write")
+    last_used_at: Mapped[float | None]
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
 
 
 class Upload:
@@ -213,3 +218,14 @@ class Worker(Base):
     leaving: Mapped[bool] = mapped_column(default=False)
     version: Mapped[str]
     facts: Mapped[dict[str, Any]]
+
+
+class QuotaRow(Base):
+    """Limits of an owner that are not the settings'; None: as there, 0: no limit."""
+
+    __tablename__ = "quotas"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    max_jobs_queued: Mapped[int | None]
+    max_jobs_running: Mapped[int | None]
+    max_bytes_stored: Mapped[int | None] = mapped_column(BigInteger)
+    max_requests_a_minute: Mapped[int | None]

@@ -39,7 +39,7 @@ def users(session: Session, rows: Sequence[Model | Dataset]) -> dict[str, int]:
     for table, key in ((Model, Job.model_id), (Dataset, Job.dataset_id)):
         if ids := [row.id for row in rows if isinstance(row, table)]:
             counted = session.execute(select(key, func.count()).where(key.in_(ids)).group_by(key))
-            found |= {id: number for id, number in counted.tuples()}  # noqa: C416 - dict() takes a result for a mapping
+            found |= {id: number for id, number in counted}  # noqa: C416 - dict() takes a result for a mapping
     return found
 
 

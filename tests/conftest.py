@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -231,9 +232,18 @@ class Service:
                 continue
         return found
 
-    def new_key(self, owner: str) -> str:
-        """Of a service that asks for keys."""
-        command = [sys.executable, "-m", "store.keys", "create", owner]
+    @contextmanager
+    def paused(self, pid: int) -> Iterator[None]:
+        """A process of this service that is there and does nothing."""
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def new_key(self, owner: str, *options: str) -> str:
+        """Of a service that asks for keys; options: --scope read."""
+        command = [sys.executable, "-m", "admin", "keys", "create", owner, *options]
         environment = os.environ | self.environment
         made = subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, check=True)
         return made.stdout.strip()

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from store import jobs, turns, uploads
+from store import jobs, quotas, turns, uploads
 from store.database import after_commit, reading, writing
 from store.queue import sender
 from store.settings import settings
@@ -46,7 +46,8 @@ def run_job(_: str) -> None:
     with writing() as session:
         _settle_job(session, job.id, job.attempt, ended)
         # queued again; or one that was passed over, as its owner had too many running, may run now
-        if jobs.is_queued(session, job.id) or (settings().max_jobs_running and turns.waits(session, job.queue)):
+        has_limit = quotas.of(session, job.owner).max_jobs_running is not None
+        if jobs.is_queued(session, job.id) or (has_limit and turns.waits(session, job.queue)):
             after_commit(session, lambda: sender.wake("job", job.id, job.queue))
 
 

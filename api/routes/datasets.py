@@ -14,7 +14,6 @@ from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, rec
 from pruning.analysis import DatasetSummary, Preprocess
 from pruning.faults import sentence
 from store import datasets, uploads
-from store.settings import settings
 from store.tables import Dataset
 
 FORMATS = {
@@ -92,10 +91,9 @@ async def upload(
     format: Annotated[Literal["npz", "imagefolder", "parquet", "idx"], Query(description=IN_WORDS)] = "npz",
 ) -> DatasetOut:
     """Upload a data set as the raw body, or as the multipart part `file`."""
-    most = settings().max_dataset_bytes
     reading = format, preprocess.model_dump(mode="json")
     return await receive(
-        request, response, "dataset", most, DatasetOut, lambda s, blob: datasets.add(s, owner, name, blob, *reading)
+        request, response, owner, "dataset", DatasetOut, lambda s, blob: datasets.add(s, owner, name, blob, *reading)
     )
 
 

@@ -9,14 +9,15 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import Owner
+from api.auth import Asking, Owner
 from api.deps import Limit, Read
 from api.problems import PROBLEM
 from api.routes.uploads import Time
 from api.watching import lookout
-from store import events, jobs
+from store import events, jobs, keys
 from store.database import reading
 from store.errors import NotFound
+from store.keys import Caller
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], responses={404: PROBLEM})
 KEEP_ALIVE_SECONDS = 15
@@ -69,7 +70,7 @@ class MetricsOut(BaseModel):
 )
 def listing(
     request: Request,
-    owner: Owner,
+    asking: Asking,
     job_id: str,
     after: Annotated[int, Query(ge=0)] = 0,
     limit: Limit = 100,
@@ -77,9 +78,9 @@ def listing(
 ) -> Response:
     """A page; or, with `Accept: text/event-stream`, all events as they happen until the job has ended."""
     with reading() as session:
-        jobs.get(session, owner, job_id)
+        jobs.get(session, asking.owner, job_id)
         if "text/event-stream" in request.headers.get("accept", ""):
-            stream = _stream(owner, job_id, after if last_event_id is None else last_event_id)
+            stream = _stream(asking, job_id, after if last_event_id is None else last_event_id)
             headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
         found = events.after(session, job_id, after, limit + 1)
@@ -105,9 +106,9 @@ def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
     )
 
 
-async def _stream(owner: str, job_id: str, seq: int) -> AsyncIterator[bytes]:
+async def _stream(asking: Caller, job_id: str, seq: int) -> AsyncIterator[bytes]:
     while True:
-        found, has_ended = await run_in_threadpool(_next, owner, job_id, seq)
+        found, has_ended = await run_in_threadpool(_next, asking, job_id, seq)
         for event in found:
             seq = event.seq
             yield format_sse_event(data_str=event.model_dump_json(), event=event.kind, id=str(event.seq))
@@ -117,11 +118,16 @@ async def _stream(owner: str, job_id: str, seq: int) -> AsyncIterator[bytes]:
             yield format_sse_event(comment="still there")
 
 
-def _next(owner: str, job_id: str, seq: int) -> tuple[list[EventOut], bool]:
-    """The status is read first: events that come between the two reads are sent with the next look."""
+def _next(asking: Caller, job_id: str, seq: int) -> tuple[list[EventOut], bool]:
+    """The status is read first: events that come between the two reads are sent with the next look.
+
+    A stream may last for hours: it ends with the key that it was asked for with.
+    """
     with reading() as session:
+        if asking.key_id is not None and not keys.works(session, asking.key_id):
+            return [], True
         try:
-            has_ended = jobs.get(session, owner, job_id).status in jobs.ENDED
+            has_ended = jobs.get(session, asking.owner, job_id).status in jobs.ENDED
         except NotFound:  # it was deleted while somebody watched
             return [], True
         return [EventOut.model_validate(e) for e in events.after(session, job_id, seq, BATCH)], has_ended

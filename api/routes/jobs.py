@@ -10,16 +10,16 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.orm import Session
 
-from api.auth import Owner
+from api.auth import Asking, Owner
 from api.deps import Cursor, Limit, Read, Write
-from api.problems import PRINTABLE, PROBLEM
+from api.problems import PRINTABLE, PROBLEM, Problem
 from api.routes.plans import hold
 from api.routes.uploads import Time
 from pruning.needs import memory
 from pruning.phases import PHASES
 from pruning.plan import Plan
 from pruning.result import Result
-from store import addresses, job_lists, jobs
+from store import addresses, job_lists, jobs, quotas
 from store.database import reading, writing
 from store.queue import queue_for, sender
 from store.settings import settings
@@ -103,17 +103,30 @@ class JobPage(BaseModel):
     "",
     status_code=201,
     response_model=JobOut,
-    responses={200: {"description": "The job of this Idempotency-Key", "model": JobOut}, 409: PROBLEM, 422: PROBLEM},
+    responses={
+        200: {"description": "The job of this Idempotency-Key", "model": JobOut},
+        409: PROBLEM,
+        422: PROBLEM,
+        429: PROBLEM,
+    },
 )
 def create(
-    body: JobIn, response: Response, owner: Owner, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
+    body: JobIn,
+    response: Response,
+    asking: Asking,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> JobOut:
     """Queue a job. The plan is held against the model's analysis now, not an hour later."""
+    owner = asking.owner
+    if body.priority > 0 and settings().auth and not asking.may("admin"):
+        raise Problem(403, "a priority above 0, before all jobs of others, needs a key with the scope admin")
     with reading() as session:
         needs = memory(hold(session, owner, body.plan, body.model_id, body.dataset_id))
     request = _request(body, idempotency_key, queue_for(body.plan.train.device, needs))
     with writing() as session:
         job, is_new = jobs.create(session, owner, request)
+        if is_new:
+            quotas.require_place(session, owner)
         result = _out(session, job)
     if is_new:
         sender.wake("job", job.id, job.queue)
@@ -162,11 +175,13 @@ def delete(session: Write, owner: Owner, job_id: str) -> None:
     jobs.remove(session, owner, job_id)
 
 
-@router.post("/{job_id}/retry", response_model=JobOut, responses={409: PROBLEM})
+@router.post("/{job_id}/retry", response_model=JobOut, responses={409: PROBLEM, 429: PROBLEM})
 def retry(owner: Owner, job_id: str) -> JobOut:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     with writing() as session:
-        result = _out(session, jobs.retry(session, owner, job_id))
+        job = jobs.retry(session, owner, job_id)
+        quotas.require_place(session, owner)
+        result = _out(session, job)
     sender.wake("job", job_id, result.queue)
     return result
 

@@ -11,7 +11,6 @@ from api.problems import PROBLEM
 from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, require_ready
 from pruning.analysis import Analysis
 from store import models, uploads
-from store.settings import settings
 from store.tables import Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses={404: PROBLEM})
@@ -37,8 +36,7 @@ class ModelPage(BaseModel):
 )
 async def upload(request: Request, response: Response, owner: Owner, name: UploadName = "model.onnx") -> ModelOut:
     """Upload an ONNX file as the raw body (`curl -T model.onnx -X POST`), or as the multipart part `file`."""
-    most = settings().max_model_bytes
-    return await receive(request, response, "model", most, ModelOut, lambda s, blob: models.add(s, owner, name, blob))
+    return await receive(request, response, owner, "model", ModelOut, lambda s, blob: models.add(s, owner, name, blob))
 
 
 @router.get("", response_model=ModelPage)

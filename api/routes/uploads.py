@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from api.bodies import store_body
 from api.problems import PRINTABLE, PROBLEM, Problem
-from store import artifacts, uploads
+from store import artifacts, quotas, uploads
 from store.artifacts import Blob
-from store.database import writing
+from store.database import reading, writing
 from store.queue import sender
+from store.settings import settings
 from store.tables import Dataset, Model
 
 Time = Annotated[datetime, BeforeValidator(lambda v: datetime.fromtimestamp(v, UTC) if isinstance(v, float) else v)]
@@ -47,7 +48,7 @@ class UploadOut(BaseModel):
 
 
 async def receive(
-    request: Request, response: Response, kind: Literal["model", "dataset"], most: int, out: type[Out], add: Add[Row]
+    request: Request, response: Response, owner: str, kind: Literal["model", "dataset"], out: type[Out], add: Add[Row]
 ) -> Out:
     """Store the body, add its row, wake a worker; 201, or 200 where it was there already.
 
@@ -57,16 +58,37 @@ async def receive(
         raise Problem(
             422, f"there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(sorted(KNOWN[kind]))}"
         )
-    blob = await store_body(request, most)
-    row, is_new = await run_in_threadpool(_add, kind, out, add, blob)
+    most, room = getattr(settings(), f"max_{kind}_bytes"), await run_in_threadpool(_room, owner)
+    try:
+        blob = await store_body(request, most if room is None else min(most, room))
+    except Problem as refused:
+        if refused.status == 413 and room is not None and room < most:
+            raise _full(room) from refused
+        raise
+    row, is_new = await run_in_threadpool(_add, owner, kind, out, add, blob)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/{kind}s/{row.id}"
     return row
 
 
-def _add(kind: str, out: type[Out], add: Add[Row], blob: Blob) -> tuple[Out, bool]:
+def _room(owner: str) -> int | None:
+    with reading() as session:
+        return quotas.room(session, owner)
+
+
+def _full(room: int) -> Problem:
+    detail = (
+        f"this account has room for {room:,} more bytes: delete models, data sets or jobs, or ask for a larger quota"
+    )
+    return Problem(413, detail, {"Connection": "close"})
+
+
+def _add(owner: str, kind: str, out: type[Out], add: Add[Row], blob: Blob) -> tuple[Out, bool]:
     with writing() as session:
+        room = quotas.room(session, owner) or 0
         row, is_new = add(session, blob)
+        if is_new and not quotas.has_room(session, owner):  # others came in while this one was on its way
+            raise _full(room)
         shown = outs(session, out, [row])[0]
     if is_new:
         sender.wake(kind, row.id)

@@ -41,7 +41,7 @@ class Tries:
             self._end = now + (self.seconds if failure.status is None else self.patience.seconds)
         longest = min(self.patience.most, self.patience.first * 2**self.failures)
         self.failures += 1
-        seconds = longest * random.uniform(0.5, 1)
+        seconds = longest * random.uniform(0.5, 1)  # nosec B311  # so that clients do not come back all at once
         if failure.retry_after is not None:
             seconds = failure.retry_after
         if not failure.is_passing or now + seconds > self._end:

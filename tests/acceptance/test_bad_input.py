@@ -210,21 +210,3 @@ def test_preprocessing_that_cannot_be_is_refused(service: Service) -> None:
     check_problem(service.http.post("/v1/datasets?scale=nan", content=b"x"), 422, "finite")
     check_problem(service.http.post("/v1/datasets?mean=inf", content=b"x"), 422, "finite")
     check_problem(service.http.post("/v1/datasets?format=csv", content=b"x"), 422, "'npz'")
-
-
-def test_keys_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
-    locked = Service(tmp_path / "data", auth="true").start()
-    try:
-        check_problem(locked.http.get("/v1/jobs"), 401, "send an API key")
-        check_problem(
-            locked.http.get("/v1/jobs", headers={"Authorization": "Bearer sct_wrong"}), 401, "send an API key"
-        )
-        keys = [locked.new_key(who) for who in ("anna", "bert")]
-        anna, bert = ({"Authorization": f"Bearer {key}"} for key in keys)
-        model = locked.http.post("/v1/models", content=tiny_model().SerializeToString(), headers=anna).json()["id"]
-        assert locked.http.get(f"/v1/models/{model}", headers=anna).status_code == 200
-        check_problem(locked.http.get(f"/v1/models/{model}", headers=bert), 404, "there is no model")
-        assert locked.http.get("/v1/models", headers=bert).json()["items"] == []
-        assert keys[0].encode() not in (tmp_path / "data" / "secateur.db").read_bytes()
-    finally:
-        assert locked.stop() == 0

@@ -166,7 +166,7 @@ def test_the_deployment_names_what_is_there():
     compose = (HOUSE / "docker-compose.yml").read_text()
     variable = re.search(r"export (\w+)=", text)
     assert variable is not None and f"${{{variable[1]}:?" in compose
-    assert "exec api python -m store.keys create" in text and "api" in yaml.safe_load(compose)["services"]
+    assert "exec api secateur-admin keys create" in text and "api" in yaml.safe_load(compose)["services"]
 
 
 def test_the_files_that_it_links_to_are_there():

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SHORT, look
+from tests.browser.conftest import SHORT, look, until
 from tests.conftest import EXAMPLES, Service
 
 DROP = """([target, name, content]) => {
@@ -148,7 +148,7 @@ def test_back_finds_what_was_filled_in(page: Page, ids: dict[str, str]) -> None:
     page.locator("#goal-faster ~ input").fill("4")
     page.get_by_label("Name", exact=True).fill("to be kept")
     expect(page.locator("#verdict")).to_contain_text("The plan fits")
-    page.wait_for_function("history.state?.name === 'to be kept'")
+    until(page, "history.state?.name === 'to be kept'")
     page.get_by_role("link", name="Models", exact=True).click()
     page.wait_for_url("**/models")
     page.go_back()

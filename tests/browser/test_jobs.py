@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.test_faults import LONG
-from tests.browser.conftest import SHORT, Opened, look
+from tests.browser.conftest import SHORT, Opened, look, until
 from tests.conftest import EXAMPLES, HOUSE, Service, save_npz, tiny_model
 
 POINTS = "document.querySelector('.plot').data?.[0].x.length || 0"
@@ -38,10 +38,10 @@ def test_a_job_is_watched_and_cancelled(page: Page, service: Service, ids: dict[
     expect(page.locator("#state")).to_contain_text(re.compile("admm, round [2-9]"))
     expect(page.locator("#expect")).to_contain_text("the accuracy of the weights as they are may dip")
     expect(page.locator("#phases [aria-current=step]")).to_have_text("admm")
-    page.wait_for_function(f"{POINTS} > 2")
+    until(page, f"{POINTS} > 2")
     before = page.evaluate(POINTS)
     began = page.evaluate(ZEROS)
-    page.wait_for_function(f"{POINTS} > {before + 4} && {ZEROS} > {began + 5}")
+    until(page, f"{POINTS} > {before + 4} && {ZEROS} > {began + 5}")
     look(page, "running", ["narrow"])
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#about")).to_contain_text("cancelled")
@@ -64,7 +64,7 @@ def test_a_finished_job_shows_its_result(page: Page, service: Service, done: lis
     advice = service.http.get(f"/v1/jobs/{done[0]}/report").json()["next"]
     assert advice
     expect(page.locator("#next li")).to_have_count(len(advice))
-    page.wait_for_function(f"{POINTS} == 5")
+    until(page, f"{POINTS} == 5")
     page.get_by_text("The same as a table").click()
     assert page.locator("#rounds tr").count() == 5
     look(page, "job")
@@ -133,7 +133,7 @@ def test_jobs_beside_each_other(page: Page, done: list[str], ids: dict[str, str]
     row = page.locator("#jobs tr", has_text="half the filters")
     expect(row).to_contain_text("speed")
     expect(page.locator("#jobs tr", has_text="kept a sixtieth")).to_contain_text("size")
-    page.wait_for_function("document.querySelectorAll('.plot .scatterlayer').length == 2")
+    until(page, "document.querySelectorAll('.plot .scatterlayer').length == 2")
     assert page.evaluate("document.querySelector('.plot').data[2].x[0]") > 300_000  # the dense file
     for box in page.locator("#jobs input").all():
         box.set_checked(False)
@@ -231,5 +231,46 @@ def test_a_key_is_asked_for_and_carried(open_page: Opened, tmp_path: Path) -> No
         with page.context.expect_page() as tab:
             page.get_by_role("link", name="Report", exact=True).click()
         expect(tab.value.get_by_role("heading", name="Pruning report")).to_be_visible()
+        _look_with_a_key_that_only_reads(open_page(locked), locked, file)
     finally:
         assert locked.stop() == 0
+
+
+def _look_with_a_key_that_only_reads(page: Page, locked: Service, file: Path) -> None:
+    reader = locked.new_key("anna", "--scope", "read")
+    page.goto("/")
+    page.get_by_label("This service asks for an API key").fill(reader)
+    page.get_by_role("button", name="Use it").click()
+    page.locator("#jobs tr").get_by_role("link").first.click()
+    expect(page.locator("#headline")).to_contain_text("weights became")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    needs = "this needs a key with the scope write; this key has the scope read"
+    expect(page.locator("#problem")).to_have_text(needs)
+    page.goto("/new")
+    page.locator("#models-file").set_input_files(file)
+    expect(page.locator("#model")).to_contain_text(needs)
+
+
+def test_the_documentation_runs_under_its_policy(page: Page) -> None:
+    page.goto("/docs")
+    page.get_by_text("/v1/quotas/{owner}").first.wait_for()
+    answer = page.goto("/healthz")
+    assert answer is not None and answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_delivered_page_runs_no_script(browser: Browser, service: Service, done: list[str]) -> None:
+    """Even where it had one: it is made of what was uploaded."""
+    report = next(
+        f for f in service.http.get(f"/v1/jobs/{done[1]}/artifacts").json()["items"] if f["name"] == "report.html"
+    )
+    stored = next(service.folder.rglob(report["sha256"]))
+    kept, tab = stored.read_bytes(), browser.new_page()
+    try:
+        stored.write_bytes(kept + b"<script>document.title = 'ran'</script><img src=x onerror=document.title='ran'>")
+        with tab.expect_console_message(lambda message: "script" in message.text.lower()):
+            tab.goto(f"{service.url}/v1/jobs/{done[1]}/report")
+        assert tab.evaluate("window.origin") == "null" and tab.title() != "ran"
+    finally:
+        tab.close()
+        stored.write_bytes(kept)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
-from store import artifacts, checkpoints, datasets, events, job_lists, jobs, keys, migrate, models, uploads
+from store import artifacts, checkpoints, datasets, events, job_lists, jobs, migrate, models, uploads
 from store.clock import now
 from store.database import reading, writing
 from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
@@ -377,15 +377,3 @@ def test_an_interrupted_upload_leaves_nothing(db):
         staged.write(b"half")
         raise RuntimeError
     assert list(settings().artifacts.iterdir()) == []
-
-
-def test_keys_are_stored_hashed_and_can_be_revoked(db):
-    with writing() as session:
-        secret = keys.create(session, "anna")
-    with writing() as session:
-        assert keys.owner_of(session, secret) == "anna"
-        assert keys.owner_of(session, secret + "x") is None
-        assert session.scalar(text("SELECT count(*) FROM keys WHERE hash = :s"), {"s": secret}) == 0
-        session.execute(text("DELETE FROM keys"))
-    with reading() as session:
-        assert keys.owner_of(session, secret) is None
