@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, checkpoints, events
+from store import artifacts, checkpoints, events, job_times, tallies
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
@@ -109,7 +109,8 @@ def progress(session: Session, job_id: str, attempt: int, values: Mapping[str, A
 
     Raises: Fenced: another attempt has the job, or it is being cancelled.
     """
-    query = update(Job).where(_running(job_id, attempt)).values(**values)
+    more = job_times.turned(session, job_id, values["phase"]) if "phase" in values else {}
+    query = update(Job).where(_running(job_id, attempt)).values(**values, **more)
     if session.scalar(query.returning(Job.id)) is None:
         raise Fenced
 
@@ -225,8 +226,9 @@ def remove(session: Session, owner: str, job_id: str) -> None:
 def take_back(session: Session) -> list[str]:
     """Queue the jobs whose worker has been silent for longer than its lease; returns their ids."""
     query = select(Job).where(Job.status.in_(("running", "cancelling")), Job.lease_until < now()).limit(100)
-    found = list(session.scalars(query))
+    found = list(session.scalars(query.with_for_update(skip_locked=True)))  # each by one sweeper, as they are counted
     for job in found:
+        tallies.add(session, job_times.LEASE_LOST)
         lose(session, job.id, job.attempt, f"worker {job.worker} was silent for longer than its lease")
     return [job.id for job in found]
 
@@ -279,7 +281,9 @@ def _move(
     if moved is None:
         return None
     events.append(session, job_id, "status", {"status": to, **event})
-    return session.get(Job, job_id, populate_existing=True)
+    job = session.get_one(Job, job_id, populate_existing=True)
+    job_times.moved(session, job, values)
+    return job
 
 
 def _running(job_id: str, attempt: int) -> ColumnElement[bool]:

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, MetaData, Str
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from store.clock import now
+from store.tracing import traceparent
 
 
 def new_id(prefix: str) -> str:
@@ -57,6 +58,7 @@ class Upload:
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[float | None]
+    trace: Mapped[str | None] = mapped_column(default=traceparent)
 
 
 class Model(Upload, Base):
@@ -82,7 +84,8 @@ class Job(Base):
     """A pruning job.
 
     attempt counts claims and fences late writers; crashes counts lost processes since the last retry. layers: share of
-    each layer's weights near zero after the newest round; not loaded with lists.
+    each layer's weights near zero after the newest round; not loaded with lists. trace: the span of the POST, as W3C's
+    traceparent.
     """
 
     __tablename__ = "jobs"
@@ -90,6 +93,7 @@ class Job(Base):
         UniqueConstraint("owner", "idempotency_key"),
         Index("jobs_by_owner", "owner", "id"),
         Index("jobs_by_status", "status", "lease_until"),
+        Index("jobs_by_wait", "status", "queued_at"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str]
@@ -119,6 +123,9 @@ class Job(Base):
     finished_at: Mapped[float | None]
     checkpoint: Mapped[str | None]
     last_event: Mapped[int] = mapped_column(default=0)
+    queued_at: Mapped[float | None] = mapped_column(default=now())
+    phase_since: Mapped[float | None]
+    trace: Mapped[str | None] = mapped_column(default=traceparent)
 
 
 class Event(Base):
@@ -151,3 +158,14 @@ class Artifact(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class Tally(Base):
+    """A number for /metrics that all processes add to, or that one of them sets; read whole with each scrape."""
+
+    __tablename__ = "tallies"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    total: Mapped[float]
+    at: Mapped[float]
