@@ -3,9 +3,10 @@
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api import examples, pages, problems
+from api import examples, pages, problems, tracing
 from api.bodies import SmallBodies
 from api.problems import PROBLEM
+from api.requests import Requests
 from api.routes import artifacts, datasets, events, health, jobs, methods, models, plans
 from store.settings import settings
 
@@ -18,9 +19,16 @@ Upload a model and a data set, post a job, watch it, download the pruned file wi
 def create() -> FastAPI:
     """The whole application; /docs loads nothing from other hosts."""
     settings().data_dir.mkdir(parents=True, exist_ok=True)
-    app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION, responses={401: PROBLEM})
+    app = FastAPIOffline(
+        title="Secateur",
+        version="0.1.0",
+        description=DESCRIPTION,
+        responses={401: PROBLEM},
+        telemetry=tracing.telemetry(),
+    )
     problems.install(app)
     app.add_middleware(SmallBodies)
+    app.add_middleware(Requests)  # the last is the outermost
     for noun in (models, datasets, jobs, plans, events, artifacts, methods, health):
         app.include_router(noun.router)
     app.include_router(pages.router)

@@ -6,7 +6,7 @@ from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.problems import Problem
-from store import keys
+from store import keys, logs
 from store.database import reading
 from store.settings import settings
 
@@ -21,6 +21,7 @@ def owner(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(be
     if credentials is not None:
         with reading() as session:
             if found := keys.owner_of(session, credentials.credentials):
+                logs.bind(owner=found)
                 return found
     raise Problem(401, "send an API key: Authorization: Bearer sct_...", {"WWW-Authenticate": "Bearer"})
 

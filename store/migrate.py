@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from store.database import engine
@@ -14,10 +15,20 @@ LOCK = 0x5EC47E  # any number of our own: PostgreSQL lets one migration run at a
 
 def upgrade(connection: Connection) -> None:
     """Run the migrations that this database lacks."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def newest() -> str:
+    """Number of the last migration; numbers sort."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 def main() -> None:

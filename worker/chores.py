@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
+from worker import report
 
 log = logging.getLogger(__name__)
 stopping = threading.Event()
@@ -53,4 +54,5 @@ class _Sweep:
 CHORES = {
     "sweeper": Chore(_Sweep(), lambda: settings().sweep_seconds),
     "collector": Chore(collect, lambda: settings().grace_seconds, does_wait=True),
+    "report": Chore(report.report, lambda: report.SECONDS),
 }

@@ -31,7 +31,7 @@ from pruning.plan import Plan
 from pruning.recipe import bare
 from pruning.result import Result
 from pruning.stages.problem import Checkpoint
-from store import artifacts, events, jobs, uploads
+from store import artifacts, events, jobs, logs, tracing, uploads
 from store import checkpoints as files
 from store.database import reading, writing
 from store.errors import Fenced
@@ -121,6 +121,7 @@ def run_job(job_id: str, attempt: int) -> None:
     """Prune, and publish the files with the status."""
     with reading() as session:
         job = session.get_one(Job, job_id)
+        logs.bind(trace_id=tracing.trace_id(job.trace))
         model, dataset = session.get_one(Model, job.model_id), session.get_one(Dataset, job.dataset_id)
         plan = Plan.model_validate(job.plan)
         teacher = session.get(Model, plan.distill.teacher) if plan.distill.teacher else None
@@ -274,9 +275,10 @@ def _fail(job_id: str, attempt: int, error: str) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     cores = len(os.sched_getaffinity(0))  # images are decoded on all of them
     kind, id, attempt, memory, parent = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
+    logs.bind(**{f"{kind}_id": id}, attempt=attempt)
     limit(memory, parent, settings().inspect_seconds * (1 + cores) if kind != "job" else None)
     if kind == "model":
         limit_addresses(memory)

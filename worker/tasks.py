@@ -5,7 +5,7 @@ import socket
 
 from sqlalchemy.orm import Session
 
-from store import jobs, uploads
+from store import jobs, logs, uploads
 from store.database import after_commit, writing
 from store.queue import sender
 from store.settings import settings
@@ -13,6 +13,7 @@ from store.tables import Dataset, Model
 from worker.app import app
 from worker.chores import stopping
 from worker.supervise import Ended, Work, supervise
+from worker.tracing import JobTrace
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}"
 FAILURES = {
@@ -22,6 +23,7 @@ FAILURES = {
 }
 HANDED_BACK = {Ended.STOPPED: "its worker was stopped", Ended.NO_DATABASE: "the database was away for too long"}
 LOSSES = {Ended.DONE: "its process ended without a result", Ended.CRASHED: "its process was killed or crashed"}
+WELL = (Ended.DONE, Ended.UNWANTED)
 REJECTIONS = {
     Ended.MEMORY: "examining it takes more than {memory:,} bytes of memory; it is too large for this service",
     Ended.TIME: "examining it takes longer than {seconds} seconds; it is too large for this service",
@@ -36,11 +38,15 @@ def run_job(job_id: str) -> None:
     if job is None:
         return
     work = Work("job", job_id, job.attempt, settings().job_memory_bytes, settings().job_seconds)
-    ended = supervise(work, lambda: _job_is_wanted(job_id, job.attempt), stopping)
+    trace = JobTrace("job", job_id, job.attempt, job.trace, job.last_event)
+    with logs.bound(job_id=job_id, attempt=job.attempt, trace_id=trace.trace_id):
+        ended = supervise(work, lambda: _job_is_wanted(job_id, job.attempt, trace), stopping)
     with writing() as session:
+        trace.follow(session, job_id)
         _settle_job(session, job_id, job.attempt, ended)
         if jobs.is_queued(session, job_id):
             after_commit(session, lambda: sender.wake("job", job_id))
+    trace.end(ended.value, ended not in WELL)
 
 
 @app.task(name="worker.inspect_model")
@@ -55,8 +61,9 @@ def inspect_dataset(dataset_id: str) -> None:
     _inspect("dataset", Dataset, dataset_id)
 
 
-def _job_is_wanted(job_id: str, attempt: int) -> bool:
+def _job_is_wanted(job_id: str, attempt: int, trace: JobTrace) -> bool:
     with writing() as session:
+        trace.follow(session, job_id)
         return jobs.heartbeat(session, job_id, attempt) == "running"
 
 
@@ -80,7 +87,10 @@ def _inspect(kind: str, table: type[Model] | type[Dataset], id: str) -> None:
         return
     limits = settings()
     work = Work(kind, id, row.attempt, limits.inspect_memory_bytes, limits.inspect_seconds)
-    ended = supervise(work, lambda: _upload_is_wanted(table, id, row.attempt), stopping)
+    trace = JobTrace(kind, id, row.attempt, row.trace)
+    with logs.bound(**{f"{kind}_id": id}, attempt=row.attempt, trace_id=trace.trace_id):
+        ended = supervise(work, lambda: _upload_is_wanted(table, id, row.attempt), stopping)
+    trace.end(ended.value, ended not in WELL)
     with writing() as session:
         if ended in REJECTIONS:
             problem = REJECTIONS[ended].format(memory=limits.inspect_memory_bytes, seconds=limits.inspect_seconds)
