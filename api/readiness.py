@@ -11,8 +11,8 @@ from store.checks import NotReady
 
 DEADLINE_SECONDS = 1.5
 KEPT_SECONDS = 1.0
-OK, NO_ANSWER = "ok", "it does not answer"
-Answer = Future[Exception | None]  # None: all is well
+OK, NO_ANSWER, TOO_LATE = "ok", "it does not answer", f"no answer within {DEADLINE_SECONDS:g} s"
+Answer = Future[str]
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +34,7 @@ class Readiness:
                 self._running[name] = _begin(name, check)
         asked = dict(self._running)
         await asyncio.wait([asyncio.wrap_future(f) for f in asked.values()], timeout=DEADLINE_SECONDS)
-        self._answers = {name: _word(name, future) for name, future in asked.items()}
+        self._answers = {name: future.result() if future.done() else TOO_LATE for name, future in asked.items()}
         self._running = {name: future for name, future in self._running.items() if not future.done()}
         self._until = time.monotonic() + KEPT_SECONDS
         return self._answers
@@ -42,25 +42,19 @@ class Readiness:
 
 def _begin(name: str, check: Callable[[], None]) -> Answer:
     """In a daemon thread of its own: those of a pool may all be waiting, and would hold up the end of the process."""
-    future: Answer = Future()
-
-    def run() -> None:
-        try:
-            check()
-            future.set_result(None)
-        except Exception as error:  # whatever it is, it is the answer
-            future.set_result(error)
-
-    threading.Thread(target=run, name=f"check {name}", daemon=True).start()
+    future = Answer()
+    threading.Thread(target=lambda: future.set_result(_ask(name, check)), name=f"check {name}", daemon=True).start()
     return future
 
 
-def _word(name: str, future: Answer) -> str:
-    """What others may know: a reason of our own, never one of a driver's, which may name hosts and users."""
-    if not future.done():
-        return f"no answer within {DEADLINE_SECONDS:g} s"
-    error = future.result()
-    if error is None:
-        return OK
-    log.warning("not ready, the %s: %s", name, error)
-    return str(error) if isinstance(error, NotReady) else NO_ANSWER
+def _ask(name: str, check: Callable[[], None]) -> str:
+    """What others may know: a sentence of our own, never one of a driver, which may name hosts and users."""
+    try:
+        check()
+    except NotReady as error:
+        log.warning("the %s: %s", name, error)
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises, it is the answer; probes come each second
+        log.warning("the %s does not answer: %s: %s", name, type(error).__name__, error)
+        return NO_ANSWER
+    return OK

@@ -16,11 +16,9 @@ def telemetry() -> TelemetryConfig:
     """What FastAPI is told: spans of requests alone, as metrics and logs go other ways."""
     provider = tracing.provider("api")
     off = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
-    return (
-        off
-        if provider is None
-        else {**off, "tracing": True, "tracer_provider": _discreet(provider), "exclude": _is_dull}
-    )
+    if provider is None:
+        return off
+    return {**off, "tracing": True, "tracer_provider": _discreet(provider), "exclude": _is_dull}
 
 
 def _is_dull(scope: Any) -> bool:
