@@ -26,7 +26,7 @@ from store.settings import settings
 from store.tables import Tally
 from store.tallies import INF
 
-STATES = tuple(jobs.MOVES)  # all of them, also those that no job is in
+OPEN = ("queued", "running", "cancelling")
 disable_created_metrics()
 ProcessCollector(registry=PROCESS)
 
@@ -57,7 +57,7 @@ def _snapshot(session: Session) -> Snapshot:
     uploads = load.waiting_uploads(session)
     counters, reported = load.tallied(session)
     queues = load.queues(load.waiting_jobs(session), uploads)
-    return Snapshot(jobs.count_by_status(session), queues, uploads, counters, reported)
+    return Snapshot(jobs.count_by_status(session, *OPEN), queues, uploads, counters, reported)
 
 
 class _Stored(Collector):
@@ -86,8 +86,8 @@ def _disk() -> Iterator[Metric]:
 
 
 def _waiting(snapshot: Snapshot) -> Iterator[Metric]:
-    states = dict.fromkeys(STATES, 0) | dict(snapshot.states)
-    yield _gauge("secateur_jobs", "Jobs that are stored, by state.", "status", states)
+    ended = {t.label: t.total for t in snapshot.reported if t.name == load.ENDED}
+    yield _gauge("secateur_jobs", "Jobs that are stored, by status.", "status", {**snapshot.states, **ended})
     for name, help, label, waiting in (
         ("secateur_queue", "wait in this queue", "queue", snapshot.jobs),
         ("secateur_uploads_waiting", "wait to be examined", "kind", snapshot.uploads),

@@ -12,7 +12,7 @@ from store.tables import Artifact, Dataset, Job, Model, Tally
 
 UPLOADS = {"model": Model, "dataset": Dataset}
 QUEUE = literal(JOBS)  # a column, where there are several queues of jobs
-STORED, GPU_USED, GPU_TOTAL = "stored", "gpu_used", "gpu_total"
+STORED, ENDED, GPU_USED, GPU_TOTAL = REPORTED = ("stored", "stored_jobs", "gpu_used", "gpu_total")
 FRESH_SECONDS = 120  # what workers report is shown for so long
 
 
@@ -54,8 +54,14 @@ def stored_bytes(session: Session) -> dict[str, int]:
     return {kind: int(session.scalar(select(func.coalesce(func.sum(column), 0))) or 0) for kind, column in sums.items()}
 
 
+def is_reported(session: Session, seconds: float) -> bool:
+    """Whether a worker has counted what is stored, not longer ago than this."""
+    latest = session.scalar(select(func.max(Tally.at)).where(Tally.name == STORED))
+    return latest is not None and bool(session.scalar(select(now() - latest < seconds)))
+
+
 def tallied(session: Session) -> tuple[Sequence[Tally], Sequence[Tally]]:
     """Counters, and what workers have reported lately."""
-    reported = Tally.name.in_((STORED, GPU_USED, GPU_TOTAL))
+    reported = Tally.name.in_(REPORTED)
     counters = session.scalars(select(Tally).where(~reported)).all()
     return counters, session.scalars(select(Tally).where(reported, Tally.at > now() - FRESH_SECONDS)).all()

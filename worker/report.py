@@ -1,4 +1,4 @@
-"""What a worker knows and /metrics shows: memory of its GPUs, bytes that are stored."""
+"""What a worker knows and /metrics shows: memory of its GPUs; and what takes long to count."""
 
 import logging
 import socket
@@ -6,7 +6,7 @@ import socket
 import pynvml
 from sqlalchemy import delete
 
-from store import load, tallies
+from store import jobs, load, tallies
 from store.clock import now
 from store.database import reading, writing
 from store.tables import Tally
@@ -17,13 +17,28 @@ DAY = 24 * 3600
 
 
 def report() -> None:
-    """Set the numbers anew; any number of workers may: those of GPUs are by host, those of files are the same."""
+    """Set the numbers anew; any number of workers may: those of GPUs are by host, the others are of all."""
+    _report_stored()
+    _report_gpus()
+
+
+def _report_stored() -> None:
+    """Counting reads all rows, so one worker does it for all."""
     with reading() as session:
-        stored = load.stored_bytes(session)
-    memory = gpu_memory()
+        if load.is_reported(session, SECONDS * 0.9):
+            return
+        found = {load.STORED: load.stored_bytes(session), load.ENDED: jobs.count_by_status(session, *jobs.ENDED)}
     with writing() as session:
-        for kind, size in stored.items():
-            tallies.put(session, load.STORED, kind, size)
+        for name, numbers in found.items():
+            for label, number in numbers.items():
+                tallies.put(session, name, label, number)
+
+
+def _report_gpus() -> None:
+    memory = gpu_memory()
+    if not memory:
+        return
+    with writing() as session:
         for device, (used, total) in memory.items():
             label = f"{socket.gethostname()}/{device}"
             tallies.put(session, load.GPU_USED, label, used)
