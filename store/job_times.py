@@ -34,7 +34,7 @@ def moved(session: Session, job: Job, values: Mapping[str, Any]) -> None:
 def turned(session: Session, job_id: str, phase: str) -> dict[str, Any]:
     """A running job is about to enter this phase; returns what its row is to be told besides."""
     query = select(Job.phase, now() - Job.phase_since).where(Job.id == job_id)
-    before, seconds = session.execute(query).tuples().one()
+    before, seconds = session.execute(query).one()
     if seconds is None:
         return {"phase_since": now()}
     if before == phase:

@@ -245,7 +245,7 @@ def overdue(session: Session, seconds: float) -> list[str]:
 def count_by_status(session: Session, *among: str) -> dict[str, int]:
     """How many jobs there are of each of these."""
     query = select(Job.status, func.count()).where(Job.status.in_(among)).group_by(Job.status)
-    return dict.fromkeys(among, 0) | dict(session.execute(query).tuples().all())
+    return dict.fromkeys(among, 0) | dict(session.execute(query).all())
 
 
 def files(session: Session, job_id: str) -> list[Artifact]:

@@ -28,7 +28,7 @@ def waiting_jobs(session: Session) -> dict[str, Waiting]:
     """By queue; JOBS is there even where nothing waits."""
     queue = QUEUE.label("queue")
     query = select(queue, func.count(), now() - func.min(Job.queued_at)).where(Job.status == "queued").group_by("queue")
-    return {JOBS: Waiting()} | {q: Waiting(n, max(0.0, s or 0.0)) for q, n, s in session.execute(query).tuples()}
+    return {JOBS: Waiting()} | {q: Waiting(n, max(0.0, s or 0.0)) for q, n, s in session.execute(query)}
 
 
 def waiting_uploads(session: Session) -> dict[str, Waiting]:
@@ -37,7 +37,7 @@ def waiting_uploads(session: Session) -> dict[str, Waiting]:
     for kind, table in UPLOADS.items():
         free = or_(table.lease_until.is_(None), table.lease_until < now())
         query = select(func.count(), now() - func.min(table.created_at)).where(table.status == "validating", free)
-        number, seconds = session.execute(query).tuples().one()
+        number, seconds = session.execute(query).one()
         found[kind] = Waiting(number, max(0.0, seconds or 0.0))
     return found
 

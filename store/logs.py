@@ -16,7 +16,7 @@ from pythonjsonlogger.json import JsonFormatter
 from store.settings import settings
 
 SECRETS = (
-    (re.compile(r"(?<=://)[^\s/@'\"]*:[^\s@'\"]*@"), "***@"),  # name and password of a URL
+    (re.compile(r"(?<=://)[^\s/@'\"]*:[^\s'\"]*@"), "***@"),  # name and password of a URL, rather too much of it
     (re.compile(r"\bsct_[\w-]{8,}"), "sct_***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), r"\1 ***"),
     (re.compile(r"(?i)\b(password|secret|token)(['\"]?\s*[=:]\s*['\"]?)[^\s'\",&;)]+"), r"\1\2***"),
