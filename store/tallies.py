@@ -5,13 +5,16 @@ taken early, or in any order, would be waited for in a circle.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from store.clock import now
 from store.database import before_commit
 from store.tables import Tally
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 PENDING = "tallies"
 INF = "+Inf"
@@ -47,6 +50,12 @@ def _write(session: Session) -> None:
         session.execute(query.on_conflict_do_update(index_elements=["name", "label"], set_=more))
 
 
-def _insert(session: Session) -> sqlite.Insert | postgresql.Insert:
-    dialect = session.get_bind().dialect.name
-    return sqlite.insert(Tally) if dialect == "sqlite" else postgresql.insert(Tally)
+def _insert(session: Session) -> "sqlite.Insert | postgresql.Insert":
+    """Each dialect is loaded where it is used: both would make every start longer."""
+    if session.get_bind().dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(Tally)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(Tally)
