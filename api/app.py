@@ -3,10 +3,11 @@
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api import examples, pages, problems
+from api import examples, pages, problems, tracing
 from api.bodies import SmallBodies
 from api.headers import Headers
 from api.problems import PROBLEM
+from api.requests import Requests
 from api.routes import artifacts, datasets, events, health, jobs, keys, methods, models, plans, quotas, webhooks
 from store.settings import settings
 
@@ -25,10 +26,12 @@ def create() -> FastAPI:
         description=DESCRIPTION,
         responses={401: PROBLEM, 403: PROBLEM, 429: PROBLEM},
         redoc_url=None,  # its script asks another host for a picture
+        telemetry=tracing.telemetry(),
     )
     problems.install(app)
     app.add_middleware(SmallBodies)
     app.add_middleware(Headers)
+    app.add_middleware(Requests)  # the last is the outermost
     for noun in (models, datasets, jobs, plans, events, artifacts, webhooks, methods, keys, quotas, health):
         app.include_router(noun.router)
     app.include_router(pages.router)

@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.pace import pace
 from api.problems import Problem
-from store import keys, quotas
+from store import keys, logs, quotas
 from store.database import reading
 from store.key_uses import uses
 from store.keys import Caller, Scope
@@ -33,6 +33,7 @@ def caller(request: Request, credentials: Annotated[HTTPAuthorizationCredentials
         most = quotas.of(session, found.owner).max_requests_a_minute if found else None
     if found is None:
         _refuse(request)
+    logs.bind(owner=found.owner)
     uses.note(found.key_id or "")
     _keep_pace(request, found.owner, most)
     _require(found, "read" if request.method in READS else "write")

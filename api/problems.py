@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem details: the one place where exceptions meet HTTP."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,8 +12,10 @@ from starlette.exceptions import HTTPException
 from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
 from pruning.faults import sentence
+from store import logs
 from store.errors import Conflict, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
 
+REQUEST_ID = "secateur.request_id"  # where a request's scope has its id
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
 log = logging.getLogger(__name__)
 TITLES = {
@@ -46,19 +48,32 @@ class Problem(Exception):
     """An error for the client, made in a route."""
 
     def __init__(
-        self, status: int, detail: str, headers: dict[str, str] | None = None, errors: Sequence[Any] = ()
+        self,
+        status: int,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        errors: Sequence[Any] = (),
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers, self.errors = status, detail, headers, list(errors)
+        self.more = more
 
 
-def render(status: int, detail: str, headers: dict[str, str] | None = None, errors: Sequence[Any] = ()) -> JSONResponse:
-    """A problem as a response."""
+def render(
+    status: int,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    errors: Sequence[Any] = (),
+    more: Mapping[str, Any] | None = None,
+) -> JSONResponse:
+    """A problem as a response; more: extension members."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": TITLES.get(status, "Error"),
         "status": status,
         "detail": detail,
+        **(more or {}),
     }
     if errors:
         body["errors"] = list(errors)
@@ -78,7 +93,7 @@ def install(app: FastAPI) -> None:
 
 
 def _problem(_: Request, error: Any) -> JSONResponse:
-    return render(error.status, error.detail, error.headers, error.errors)
+    return render(error.status, error.detail, error.headers, error.errors, error.more)
 
 
 def _invalid_plan(_: Request, error: Any) -> JSONResponse:
@@ -115,6 +130,9 @@ def _http(_: Request, error: Any) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Any) -> JSONResponse:
-    log.error("%s %s", request.method, request.url.path, exc_info=error)
-    # this answer is made outside of all middleware
-    return render(500, "an error in the service itself; it has been logged", headers.of(request.scope))
+    with logs.bound(request_id=request.scope.get(REQUEST_ID)):
+        log.error("%s %s", request.method, request.url.path, exc_info=error)
+    request_id = str(request.scope.get(REQUEST_ID))  # this answer is made outside of all middleware
+    detail = f"an error in the service itself; its log says more, under request {request_id}"
+    told = {**headers.of(request.scope), "X-Request-Id": request_id}
+    return render(500, detail, told, more={"request_id": request_id})

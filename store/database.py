@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from store.settings import settings
 
-AFTER_COMMIT = "after_commit"
+BEFORE_COMMIT, AFTER_COMMIT = "before_commit", "after_commit"
 
 
 @cache
@@ -22,8 +22,8 @@ def engine() -> Engine:
 def make_engine(url: str) -> Engine:
     """An engine for SQLite or PostgreSQL with the transactions that a job queue needs."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True)
     event.listen(made, "connect", _prepare_sqlite)
     event.listen(made, "begin", _begin_sqlite)
     return made
@@ -48,8 +48,15 @@ def writing() -> Iterator[Session]:
     with Session(engine(), expire_on_commit=False) as session:
         with session.begin():
             yield session
+            for action in session.info.pop(BEFORE_COMMIT, ()):
+                action()
         for action in session.info.pop(AFTER_COMMIT, ()):
             action()
+
+
+def before_commit(session: Session, action: Callable[[], object]) -> None:
+    """Do this at the end of the transaction: what many transactions write is locked for as short as can be."""
+    session.info.setdefault(BEFORE_COMMIT, []).append(action)
 
 
 def after_commit(session: Session, action: Callable[[], object]) -> None:

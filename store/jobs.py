@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from store import artifacts, checkpoints, deliveries, events, quotas, turns, uploads
+from store import artifacts, checkpoints, deliveries, events, job_times, quotas, tallies, turns, uploads
 from store.artifacts import Blob
 from store.clock import now
 from store.database import after_commit
@@ -144,7 +144,8 @@ def progress(session: Session, job_id: str, attempt: int, values: Mapping[str, A
 
     Raises: Fenced: another attempt has the job, or it is being cancelled.
     """
-    query = update(Job).where(_running(job_id, attempt)).values(**values)
+    more = job_times.turned(session, job_id, values["phase"]) if "phase" in values else {}
+    query = update(Job).where(_running(job_id, attempt)).values(**values, **more)
     if session.scalar(query.returning(Job.id)) is None:
         raise Fenced
 
@@ -293,8 +294,9 @@ def expire(session: Session, seconds: float, limit: int) -> list[str]:
 def take_back(session: Session) -> list[Job]:
     """Queue the jobs whose worker has been silent for longer than its lease."""
     query = select(Job).where(Job.status.in_(("running", "cancelling")), Job.lease_until < now()).limit(100)
-    found = list(session.scalars(query))
+    found = list(session.scalars(query.with_for_update(skip_locked=True)))  # each by one sweeper, as they are counted
     for job in found:
+        tallies.add(session, job_times.LEASE_LOST)
         lose(session, job.id, job.attempt, f"worker {job.worker} was silent for longer than its lease")
     return found
 
@@ -308,10 +310,10 @@ def overdue(session: Session, queue: str, seconds: float) -> list[str]:
     return ids
 
 
-def count_by_status(session: Session) -> dict[str, int]:
-    """How many jobs there are of each status."""
-    rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-    return {status: number for status, number in rows}  # noqa: C416 - dict() takes a result for a mapping
+def count_by_status(session: Session, *among: str) -> dict[str, int]:
+    """How many jobs there are of each of these."""
+    query = select(Job.status, func.count()).where(Job.status.in_(among)).group_by(Job.status)
+    return dict.fromkeys(among, 0) | dict(session.execute(query).all())
 
 
 def files(session: Session, job_id: str) -> list[Artifact]:
@@ -348,7 +350,9 @@ def _move(
         return None
     events.append(session, job_id, "status", {"status": to, **event})
     deliveries.announce(session, job_id, to)
-    return session.get(Job, job_id, populate_existing=True)
+    job = session.get_one(Job, job_id, populate_existing=True)
+    job_times.moved(session, job, values)
+    return job
 
 
 def _teacher(plan: Mapping[str, Any]) -> str:

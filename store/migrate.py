@@ -31,6 +31,11 @@ def revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
 
 
+def newest() -> str:
+    """Number of the last migration; numbers sort."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

@@ -16,7 +16,7 @@ LONGEST_SOCKET = 100  # the system takes 107 bytes, macOS 103
 class Settings(BaseSettings):
     """Read once a process. Empty URLs mean the embedded default inside the data folder."""
 
-    model_config = SettingsConfigDict(env_prefix="SECATEUR_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="SECATEUR_", frozen=True, hide_input_in_errors=True)
 
     data_dir: Path = Field(default=Path(".secateur"), description="Everything that the service keeps on disk.")
     database_url: str = Field(default="", description="postgresql+psycopg://... ; empty: SQLite in the data folder.")
@@ -87,6 +87,14 @@ class Settings(BaseSettings):
         default=30, ge=0, description="Requests with unknown, revoked or expired keys from one address."
     )
 
+    log_format: Literal["text", "json"] = Field(default="text", description="Of all logs; json: one object a line.")
+    metrics_token: str = Field(
+        default="", repr=False, description="What Prometheus sends as a bearer token; with AUTH /metrics needs one."
+    )
+    otlp_endpoint: str = Field(
+        default="", description="Base URL of an OTLP/HTTP collector, such as http://127.0.0.1:4318; empty: no traces."
+    )
+
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:
         if not self.auth and not _is_loopback(self.host):
@@ -102,6 +110,8 @@ class Settings(BaseSettings):
             raise ValueError(f"SECATEUR_ARTIFACTS_URL={self.artifacts_url}: only folders are supported")
         if self.database_url and not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("SECATEUR_DATABASE_URL must begin with postgresql+psycopg:// or sqlite:///")
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            raise ValueError("SECATEUR_OTLP_ENDPOINT must begin with http:// or https://")
         return self
 
     @field_validator("webhook_hosts", mode="before")

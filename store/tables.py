@@ -8,6 +8,7 @@ from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, MetaData, Str
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from store.clock import now
+from store.tracing import traceparent
 
 
 def new_id(prefix: str) -> str:
@@ -64,6 +65,8 @@ class Upload:
     lease_until: Mapped[float | None]
     touched_at: Mapped[float | None]
 
+    trace: Mapped[str | None] = mapped_column(default=traceparent)
+
 
 class Model(Upload, Base):
     """An uploaded ONNX model; analysis is pruning.analysis.Analysis."""
@@ -89,6 +92,11 @@ class Job(Base):
 
     attempt counts claims and fences late writers; crashes counts lost processes since the last retry. queue, priority,
     turn: see store.turns. layers: share of each layer's weights near zero after the newest round, not in lists.
+
+
+    attempt counts claims and fences late writers; crashes counts lost processes since the last retry. layers: share of
+    each layer's weights near zero after the newest round; not loaded with lists. trace: the span of the POST, as W3C's
+    traceparent.
     """
 
     __tablename__ = "jobs"
@@ -97,6 +105,7 @@ class Job(Base):
         Index("jobs_by_owner", "owner", "id"),
         Index("jobs_by_status", "status", "lease_until"),
         Index("jobs_in_turn", "status", "priority", "turn", "id"),
+        Index("jobs_by_wait", "status", "queued_at"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str]
@@ -130,6 +139,9 @@ class Job(Base):
     checkpoint: Mapped[str | None]
     webhook_url: Mapped[str | None]
     last_event: Mapped[int] = mapped_column(default=0)
+    queued_at: Mapped[float | None] = mapped_column(default=now())
+    phase_since: Mapped[float | None]
+    trace: Mapped[str | None] = mapped_column(default=traceparent)
 
 
 class Event(Base):
@@ -229,3 +241,14 @@ class QuotaRow(Base):
     max_jobs_running: Mapped[int | None]
     max_bytes_stored: Mapped[int | None] = mapped_column(BigInteger)
     max_requests_a_minute: Mapped[int | None]
+
+
+class Tally(Base):
+    """A number for /metrics that all processes add to, or that one of them sets; read whole with each scrape."""
+
+    __tablename__ = "tallies"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    total: Mapped[float]
+    at: Mapped[float]

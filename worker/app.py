@@ -5,8 +5,9 @@ Never imports torch: training happens in processes that tasks start.
 
 from typing import Any
 
-from celery.signals import task_prerun, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, task_prerun, worker_ready, worker_shutdown, worker_shutting_down
 
+from store import logs
 from store.queue import make_celery
 from worker import chores
 from worker.presence import here
@@ -28,6 +29,12 @@ app.conf.update(
     worker_send_task_events=False,
     imports=["worker.tasks"],
 )
+
+
+@setup_logging.connect
+def configure_logs(**_: Any) -> None:
+    """Ours instead of Celery's."""
+    logs.configure()
 
 
 @worker_ready.connect

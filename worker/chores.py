@@ -10,7 +10,7 @@ from store import retention
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
-from worker import presence, stall
+from worker import presence, report, stall
 from worker.courier import Courier
 from worker.folder import sweep_folders
 
@@ -71,4 +71,5 @@ CHORES = {
     "retention": Chore(retention.expire, lambda: settings().grace_seconds, does_wait=True),
     "presence": Chore(presence.here.tell, lambda: min(presence.SECONDS, settings().sweep_seconds)),
     "stall": Chore(stall.end_if_stalled, lambda: min(stall.LOOK_SECONDS, settings().stall_seconds / 4), does_wait=True),
+    "report": Chore(report.report, lambda: report.SECONDS),
 }

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ERRAND = "errand.json"  # in the folder of the process
+TRACE = "SECATEUR_TRACE_ID"  # in its environment, for its log
 
 
 class _Frozen(BaseModel):

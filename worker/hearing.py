@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -39,10 +40,14 @@ class Hearing(threading.Thread):
         super().__init__(daemon=True, name="hearing")
         self.ended: Ended | None = None
         self._pipe, self._folder, self._scribe = pipe, folder, scribe
+        self._context = copy_context()  # what is known of the work goes into the lines of the log
         self._saved = 0
 
     def run(self) -> None:
         """Until the process and all that it started are gone, or cannot go on."""
+        self._context.run(self._listen)
+
+    def _listen(self) -> None:
         try:
             for message in heard(self._pipe):
                 self._scribe(message, self._folder)

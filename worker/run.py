@@ -1,4 +1,4 @@
-"""The process of one piece of work: python -m worker.run KIND ID PIPE MEMORY SECONDS PARENT.
+"""The process of one piece of work: python -m worker.run KIND ID ATTEMPT PIPE MEMORY SECONDS PARENT.
 
 In its folder it finds errand.json; what it has to say it writes to PIPE, a file it inherits. MEMORY is its limit in
 bytes, SECONDS that of a core's time, PARENT the process that supervises it. It knows no database, no queue and no key.
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from store import logs
 from worker import sandbox
 from worker.children import die_with_parent, end_if_orphaned
-from worker.errand import ERRAND, DatasetErrand, Errand, JobErrand
+from worker.errand import ERRAND, TRACE, DatasetErrand, Errand, JobErrand
 from worker.messages import Voice
 
 FILES = 4096
@@ -42,21 +43,22 @@ def limit(memory: int, seconds: int, largest_file: int) -> None:
 def main(arguments: list[str]) -> int:
     """Returns the exit status."""
     kind, id, *numbers = arguments
-    pipe, memory, seconds, parent = map(int, numbers)
+    attempt, pipe, memory, seconds, parent = map(int, numbers)
+    logs.bind(**{f"{kind}_id": id}, attempt=attempt, trace_id=os.environ.get(TRACE))
     die_with_parent(signal.SIGKILL)
     end_if_orphaned(parent)
     errand = _errands.validate_json(Path(ERRAND).read_bytes())
     has_data = isinstance(errand, JobErrand | DatasetErrand)
     limit(memory, seconds, max(memory, errand.data.most_bytes if has_data else 0))
     walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])])
-    logging.getLogger(__name__).info("%s %s: %s", kind, id, walls)
+    logging.getLogger(__name__).info("%s", walls)
     from worker import work  # only now: its libraries start threads, which the walls would not hold
 
     return work.do(id, errand, Voice(pipe), memory)
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     status = main(sys.argv[1:])
     sys.stderr.flush()
     os._exit(status)  # threads of native libraries must not hold the process up, or crash it, at its end

@@ -26,6 +26,7 @@ from worker.messages import (
     StartsOver,
     Warned,
 )
+from worker.tracing import JobTrace
 
 log = logging.getLogger(__name__)
 STARTS_OVER = "the checkpoint could not be read: the job starts over"
@@ -37,6 +38,7 @@ class JobScribe:
 
     job_id: str
     attempt: int
+    trace: JobTrace
     _checkpoints: int = field(default=0, init=False)
 
     def __call__(self, message: Message, folder: Folder) -> None:
@@ -45,6 +47,7 @@ class JobScribe:
         """
         match message:
             case PhaseBegins():
+                self.trace.phase(message.name)
                 patiently(lambda s: self._phase(s, message))
             case Progress():
                 self._progress(message)

@@ -16,9 +16,10 @@ from pathlib import Path
 import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
+from store import logs
 from store.settings import settings
 from worker.endings import NO_SPACE, OUT_OF_MEMORY, Ended
-from worker.errand import ERRAND, Errand
+from worker.errand import ERRAND, TRACE, Errand
 from worker.folder import Folder, private
 from worker.hearing import Hearing, Scribe
 
@@ -103,9 +104,10 @@ def _start(work: Work, errand: Errand, folder: Folder, scribe: Scribe) -> tuple[
     """Nothing of ours runs between fork and exec: other threads of this process may hold locks there."""
     (folder.path / ERRAND).write_text(errand.model_dump_json())
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+    environment |= {"SECATEUR_LOG_FORMAT": settings().log_format, TRACE: logs.known("trace_id") or ""}
     environment |= {"PYTHONPATH": str(HOUSE), "TMPDIR": str(folder.path), "HOME": str(folder.path)}
     ear, mouth = os.pipe()
-    arguments = (work.kind, work.id, *map(str, (mouth, work.memory, work.seconds, os.getpid())))
+    arguments = (work.kind, work.id, *map(str, (work.attempt, mouth, work.memory, work.seconds, os.getpid())))
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "worker.run", *arguments],

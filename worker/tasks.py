@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from store import jobs, quotas, turns, uploads
+from store import jobs, logs, quotas, turns, uploads
 from store.database import after_commit, reading, writing
 from store.queue import sender
 from store.settings import settings
@@ -16,6 +16,7 @@ from worker.folder import Folder
 from worker.presence import WORKER, here
 from worker.scribe import JobScribe, UploadScribe
 from worker.supervise import Work, supervise
+from worker.tracing import JobTrace
 
 FAILURES = {
     Ended.MEMORY: "out of memory: the job needs more than {memory:,} bytes; "
@@ -26,6 +27,7 @@ FAILURES = {
 }
 HANDED_BACK = {Ended.STOPPED: "its worker was stopped", Ended.NO_DATABASE: "the database was away for too long"}
 LOSSES = {Ended.DONE: "its process ended without a result", Ended.CRASHED: "its process was killed or crashed"}
+WELL = (Ended.DONE, Ended.UNWANTED)
 REJECTIONS = {
     Ended.MEMORY: "examining it takes more than {memory:,} bytes of memory; it is too large for this service",
     Ended.TIME: "examining it takes longer than {seconds} seconds; it is too large for this service",
@@ -41,14 +43,16 @@ def run_job(_: str) -> None:
         job = jobs.take(session, [*app.amqp.queues.consume_from], WORKER)
     if job is None:
         return
-    with here.busy(job.id):
-        ended = _run(job)
+    trace = JobTrace("job", job.id, job.attempt, job.trace)
+    with here.busy(job.id), logs.bound(job_id=job.id, attempt=job.attempt, trace_id=trace.trace_id):
+        ended = _run(job, trace)
     with writing() as session:
         _settle_job(session, job.id, job.attempt, ended)
         # queued again; or one that was passed over, as its owner had too many running, may run now
         has_limit = quotas.of(session, job.owner).max_jobs_running is not None
         if jobs.is_queued(session, job.id) or (has_limit and turns.waits(session, job.queue)):
             after_commit(session, lambda: sender.wake("job", job.id, job.queue))
+    trace.end(ended.value, ended not in WELL)
 
 
 @app.task(name="worker.inspect_model")
@@ -63,7 +67,7 @@ def inspect_dataset(dataset_id: str) -> None:
     _inspect(Dataset, dataset_id)
 
 
-def _run(job: Job) -> Ended:
+def _run(job: Job, trace: JobTrace) -> Ended:
     def prepare(_: Folder) -> JobErrand:
         with reading() as session:
             return briefing.for_job(session, job)
@@ -71,7 +75,7 @@ def _run(job: Job) -> Ended:
     bounds = settings().job_memory_bytes, settings().job_seconds
     work = Work("job", job.id, job.attempt, prepare, *bounds, lambda: _is_running(job))
     try:
-        return supervise(work, JobScribe(job.id, job.attempt), stopping)
+        return supervise(work, JobScribe(job.id, job.attempt, trace), stopping)
     except briefing.TeacherGone as error:
         with writing() as session:
             jobs.fail(session, job.id, job.attempt, str(error.__doc__))
@@ -101,8 +105,11 @@ def _inspect(table: type[Model] | type[Dataset], id: str) -> None:
         row = uploads.claim(session, table, id)
     if row is None:
         return
-    with here.busy(id):
+    kind = table.__name__.lower()
+    trace = JobTrace(kind, id, row.attempt, row.trace)
+    with here.busy(id), logs.bound(**{f"{kind}_id": id}, attempt=row.attempt, trace_id=trace.trace_id):
         ended = _look(row)
+    trace.end(ended.value, ended not in WELL)
     limits = settings()
     with writing() as session:
         if ended in REJECTIONS:
