@@ -30,7 +30,7 @@ RUN pip --python /venv/bin/python install --no-cache-dir --no-deps --root /ours 
 
 # without pip's wheels or anything that builds
 FROM python:3.11-slim
-RUN useradd --uid 1000 --create-home secateur && mkdir /data && chown secateur /data
+RUN useradd --uid 1000 --create-home secateur && install -d -o secateur -g secateur /data
 COPY --from=packages /venv /venv
 COPY --from=ours /ours/venv /venv
 COPY --from=ours /app /app

@@ -93,7 +93,9 @@ prepare() {
 
 gather_wheels() {
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || fail "set PYTHON to a Python 3.11: wheels are for its version"
-    "$PYTHON" -m pip wheel -q -w "$FOLDER/wheels" -r "$HOUSE/requirements.lock" "setuptools>=77" > "$FOLDER/wheels.log" 2>&1 \
+    # async-timeout: Debian's Python 3.11.2 is older than all that the lock was made for, and redis wants it before 3.11.3
+    "$PYTHON" -m pip wheel -q -w "$FOLDER/wheels" -r "$HOUSE/requirements.lock" "setuptools>=77" "async-timeout>=4.0.3" \
+        > "$FOLDER/wheels.log" 2>&1 \
         || fail "pip could not gather the wheels: $(tail -n 3 "$FOLDER/wheels.log")"
     cp -rl "$FOLDER/wheels" "$FOLDER/context/wheels"
     export PIP_NO_INDEX=1
