@@ -32,6 +32,7 @@ make_stand_ins() {
         ln -sf /usr/bin/python3 "$tree/usr/local/bin/python"
         install -d -o "$(id_in "$tree" redis)" "$tree/data"
         install -d -m 700 -o "$(id_in "$tree" postgres)" "$tree/var/lib/postgresql/data"
+        chmod 3777 "$tree/run/postgresql"  # as the official image has it
         install -m 755 /dev/stdin "$tree/usr/local/bin/start-postgres" << 'END'
 #!/bin/sh
 # what the official image does on its first start, as far as docker-compose.yml asks for it
