@@ -81,7 +81,7 @@ def test_a_kustomization_lists_what_lies_beside_it(path: Path):
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl to build a kustomization")
 def test_overlays_build_into_valid_manifests(tmp_path: Path):
     """With every component at once."""
-    components = sorted(f"{p}" for p in (KUBERNETES / "components").iterdir() if p.name not in ("keda", "outside"))
+    components = sorted(str(p) for p in (KUBERNETES / "components").iterdir() if p.name not in ("keda", "outside"))
     whole = {"resources": [str(KUBERNETES / "gpu")], "components": components}
     relative = json.dumps(whole).replace(str(HOUSE), "house")
     (tmp_path / "kustomization.yaml").write_text(relative)
@@ -90,6 +90,7 @@ def test_overlays_build_into_valid_manifests(tmp_path: Path):
     built = list(yaml.safe_load_all(said))
     for resource in built:
         check(resource)
+    assert {r["metadata"]["namespace"] for r in built} == {"secateur"}
     names = {(r["kind"], r["metadata"]["name"]) for r in built}
     assert ("Deployment", "secateur-worker-gpu") in names and ("Ingress", "secateur") in names
     assert not any("worker-jobs" in name or kind == "PersistentVolumeClaim" for kind, name in names)
