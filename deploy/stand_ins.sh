@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What deploy/try_compose.sh does where there is no Docker engine running or no image to pull. Sourced by it.
 
 # a Docker engine of our own, with everything that it keeps in $FOLDER/docker
@@ -17,7 +18,8 @@ start_engine() {
 
 # with the rules and the bridge that it made
 stop_engine() {
-    kill "$ENGINE" && wait "$ENGINE" || true
+    kill "$ENGINE"
+    wait "$ENGINE" || true
     iptables-restore < "$FOLDER/iptables"
     if [ -e "$FOLDER/no-docker0" ]; then ip link delete docker0; fi
 }

@@ -13,7 +13,8 @@ KEEP=${FOLDER:+yes}
 FOLDER=${FOLDER:-$(mktemp -d /tmp/secateur-try.XXXXXX)}
 PYTHON=${PYTHON:-python3}
 PROJECT=secateur-try-$$
-URL= KEY= ENGINE= MADE=
+URL='' KEY='' ENGINE='' MADE=''
+export SECATEUR_IMAGE=secateur-try:$$
 mkdir -p "$FOLDER"
 # shellcheck source=deploy/stand_ins.sh
 . "$HOUSE/deploy/stand_ins.sh"
@@ -50,6 +51,7 @@ clean_up() {
     if [ -n "$ENGINE" ]; then
         stop_engine
     elif docker info > /dev/null 2>&1; then
+        # shellcheck disable=SC2086  # names, with spaces between
         docker image rm -f "$SECATEUR_IMAGE" $MADE ${MADE:+stand-in:tree} > /dev/null 2>&1
     fi
     rm -rf "$FOLDER/context"
@@ -102,7 +104,7 @@ gather_wheels() {
 }
 
 bring_up() {
-    export SECATEUR_POSTGRES_PASSWORD SECATEUR_PUBLISH SECATEUR_IMAGE=secateur-try:$$
+    export SECATEUR_POSTGRES_PASSWORD SECATEUR_PUBLISH
     SECATEUR_POSTGRES_PASSWORD=$("$PYTHON" -c 'import secrets; print(secrets.token_hex(16))')
     SECATEUR_PUBLISH=127.0.0.1:$("$PYTHON" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
     URL=http://$SECATEUR_PUBLISH
@@ -151,6 +153,7 @@ post_job() { ask "$URL/v1/jobs" -H "Content-Type: application/json" -d "{\"model
 
 run_a_job() {
     [ "$(curl -s -o /dev/null -w '%{http_code}' "$URL/v1/jobs")" = 401 ] || fail "the API lets in whoever has no key"
+    # shellcheck disable=SC2086  # a command and its arguments
     KEY=$(compose exec -T api $NEW_KEY | tail -n 1 | tr -d '\r')
     MODEL=$(upload models digits.onnx) DATA=$(upload datasets digits.npz)
     until_is "/v1/models/$MODEL" status ready 90
