@@ -12,6 +12,7 @@ IMAGES="python:3.11-slim redis:7.4-alpine postgres:16.4-alpine"
 KEEP=${FOLDER:+yes}
 FOLDER=${FOLDER:-$(mktemp -d /tmp/secateur-try.XXXXXX)}
 PYTHON=${PYTHON:-python3}
+PATIENCE=${PATIENCE:-900}  # seconds that a job may take: seventy on two idle cores, ten times that beside other work
 PROJECT=secateur-try-$$
 URL='' KEY='' ENGINE='' MADE=''
 export SECATEUR_IMAGE=secateur-try:$$
@@ -119,7 +120,7 @@ bring_up() {
 }
 
 until_healthy() {
-    local end=$((SECONDS + 90)) state
+    local end=$((SECONDS + PATIENCE)) state
     while [ $SECONDS -lt $end ]; do
         state=$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q "$1")")
         [ "$state" = healthy ] && return
@@ -156,12 +157,12 @@ run_a_job() {
     # shellcheck disable=SC2086  # a command and its arguments
     KEY=$(compose exec -T api $NEW_KEY | tail -n 1 | tr -d '\r')
     MODEL=$(upload models digits.onnx) DATA=$(upload datasets digits.npz)
-    until_is "/v1/models/$MODEL" status ready 90
-    until_is "/v1/datasets/$DATA" status ready 90
+    until_is "/v1/models/$MODEL" status ready "$PATIENCE"
+    until_is "/v1/datasets/$DATA" status ready "$PATIENCE"
     step "a key is made, both uploads are vetted"
     local job
     job=$(post_job '{"budget": {"pruning_rate": 20}}')
-    until_is "/v1/jobs/$job" status succeeded 300
+    until_is "/v1/jobs/$job" status succeeded "$PATIENCE"
     step "the job succeeded: $(ask "$URL/v1/jobs/$job/report" | field headline)"
     ask "$URL/v1/jobs/$job/artifacts/pruned.onnx" -o "$FOLDER/pruned.onnx"
     compose exec -T worker python -c '
@@ -175,14 +176,14 @@ print([tuple(i.shape) for i in net.get_inputs()])' < "$FOLDER/pruned.onnx" > "$F
 stop_a_worker() {
     local job before
     job=$(post_job '{"budget": {"pruning_rate": 20}, "admm": {"rounds": 40}}')
-    until_is "/v1/jobs/$job" phase admm 90
+    until_is "/v1/jobs/$job" phase admm "$PATIENCE"
     before=$SECONDS
     compose stop worker > "$FOLDER/stop.log" 2>&1
     until_is "/v1/jobs/$job" status queued 5
     step "the worker stopped in $((SECONDS - before)) s and handed its job back"
     [ $((SECONDS - before)) -lt 25 ] || fail "the worker had to be killed"
     compose start worker > "$FOLDER/start.log" 2>&1
-    until_is "/v1/jobs/$job" status succeeded 300
+    until_is "/v1/jobs/$job" status succeeded "$PATIENCE"
     step "it was started again, and the job succeeded"
 }
 
