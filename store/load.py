@@ -7,8 +7,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from store.clock import now
-from store.queue import LIGHT
-from store.settings import settings
+from store.queue import JOB_QUEUES, LIGHT
 from store.tables import Artifact, Dataset, Job, Model, Tally
 
 UPLOADS = {"model": Model, "dataset": Dataset}
@@ -25,10 +24,10 @@ class Waiting:
 
 
 def waiting_jobs(session: Session) -> dict[str, Waiting]:
-    """By queue; the one that most jobs go to is there even where nothing waits."""
+    """By queue; each is there, even where nothing waits: an autoscaler must find it."""
     ages = select(Job.queue, func.count(), now() - func.min(Job.queued_at)).where(Job.status == "queued")
     query = ages.group_by(Job.queue)
-    return {settings().auto_queue: Waiting()} | {
+    return dict.fromkeys(JOB_QUEUES, Waiting()) | {
         q: Waiting(n, max(0.0, s or 0.0)) for q, n, s in session.execute(query)
     }
 
