@@ -1,7 +1,7 @@
 """Random changes of training images that leave their labels right, the same for the same step and seed.
 
-x: (N, C, H, W), the `part` of a batch of `whole` images that is here: numbers are drawn for all of them, so that an image
-is changed in the same way however many processes share the batch.
+x: (N, C, H, W), the `part` of a batch of `whole` images that is here: numbers are drawn for all of them, so that an
+image is changed in the same way however many processes share the batch.
 """
 
 from collections.abc import Callable

@@ -14,13 +14,16 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import torch
 from torch import distributed as dist
+from torch._C._distributed_c10d import FileStore
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 from pruning import errors
 from pruning.deliver import Delivery, deliver
@@ -34,9 +37,11 @@ from pruning.stages.problem import Checkpoint
 
 PATIENCE = timedelta(hours=1)  # with a process that lives: the first decodes data and writes checkpoints meanwhile
 ENDING_SECONDS = 60  # that the others may take to end when they are done
+SECONDS_TO_DIE = 0.5
 READY = "ready"
 FAILED = "failed"  # what the first process to fail says of it, in the store
-SIGNS_OF_LOSS = ("closed by peer", "reset by peer", "broken pipe", "nccl", "process group", "timed out", "remote")
+LOSS = ("closed by peer", "reset by peer", "broken pipe", "timed out")  # as gloo says it
+AGAIN = "try again, with fewer processes if it happens again"
 
 
 def prune(order: Order, listener: Listener, resume: Checkpoint | None = None, processes: int = 1) -> Delivery:
@@ -58,7 +63,7 @@ def is_follower() -> bool:
 
 def follow() -> int:
     """What torchrun's other processes do; returns the exit status."""
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = next(rendezvous("env://"))
     return _follow(store, Group(rank, size), say=lambda text: print(f"error: {text}", file=sys.stderr, flush=True))
 
 
@@ -89,14 +94,14 @@ class Silent:
 def _group(processes: int) -> Iterator[Group]:
     """Of this process, the first, and the others, which are gone afterwards."""
     if dist.is_torchelastic_launched():
-        store, rank, size = next(dist.rendezvous("env://"))
-        with _failures(store, []), _joined(store, Group(rank, size)) as group:
+        store, rank, size = next(rendezvous("env://"))
+        with _failures(store, None), _joined(store, Group(rank, size)) as group:
             yield group
     elif processes == 1:
         yield ALONE
     else:
         with tempfile.TemporaryDirectory(prefix="secateur-") as folder, _others(folder, processes) as others:
-            store = dist.FileStore(f"{folder}/store", processes)
+            store = FileStore(f"{folder}/store", processes)
             with _failures(store, others), _joined(store, Group(0, processes)) as group:
                 yield group
 
@@ -118,7 +123,8 @@ def _others(folder: str, size: int) -> Iterator[list[subprocess.Popen[str]]]:
                 raise LostProcess
         yield others
         for other in others:
-            other.wait(ENDING_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                other.wait(ENDING_SECONDS)
     finally:
         for other in others:
             other.kill()
@@ -126,7 +132,7 @@ def _others(folder: str, size: int) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 @contextmanager
-def _joined(store: dist.Store, group: Group) -> Iterator[Group]:
+def _joined(store: Store, group: Group) -> Iterator[Group]:
     """Connected to the others of its group, over loopback where all are on this machine."""
     backend, hook = "gloo", sys.excepthook
     if torch.cuda.is_available():
@@ -171,20 +177,23 @@ def _threads(group: Group) -> Iterator[None]:
 
 
 @contextmanager
-def _failures(store: dist.Store, others: Sequence[subprocess.Popen[str]]) -> Iterator[None]:
-    """In the first process: what it meets because another failed becomes the error of that one."""
-    for other in others if torch.cuda.is_available() else ():
+def _failures(store: Store, others: Sequence[subprocess.Popen[str]] | None) -> Iterator[None]:
+    """In the first process: what it meets because another failed becomes the error of that one.
+
+    Args: others: None where torchrun has started them; each says there itself why it failed.
+    """
+    for other in others or () if torch.cuda.is_available() else ():
         threading.Thread(target=_abort_without, args=(other,), daemon=True).start()
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
         if store.check([FAILED]):
-            raise _told(store) from error
-        if lost := _lost(others):
+            raise (_told(store) if others is not None else SystemExit(1)) from error
+        if lost := _lost(others or ()):
             raise LostProcess(lost) from error
-        if not others and _is_loss(error):
+        if _is_loss(error):
             raise LostProcess from error
         raise
 
@@ -197,15 +206,16 @@ def _abort_without(other: subprocess.Popen[str]) -> None:
 
 def _lost(others: Sequence[subprocess.Popen[str]]) -> str | None:
     """Which process ended without a word; None: all live, or have done their part."""
-    psutil.wait_procs([psutil.Process(o.pid) for o in others if o.poll() is None], timeout=1)
     for number, other in enumerate(others, 2):
+        with suppress(subprocess.TimeoutExpired):  # its connections end a moment before it does
+            other.wait(SECONDS_TO_DIE)
         if status := other.poll():
             how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-            return f"process {number} of {len(others) + 1} ended early ({how}); {LostProcess.__doc__}"
+            return f"process {number} of {len(others) + 1} ended early ({how}): {AGAIN}"
     return None
 
 
-def _told(store: dist.Store) -> Exception:
+def _told(store: Store) -> Exception:
     """The error of the process that failed first, as it would have been in this one."""
     said = json.loads(store.get(FAILED))
     kind = getattr(errors, said["kind"], None)
@@ -216,31 +226,37 @@ def _told(store: dist.Store) -> Exception:
     return RuntimeError(f"process {said['rank'] + 1}: {said['kind']}: {said['text']}")
 
 
-def _follow(store: dist.Store, group: Group, say: Callable[[str], None]) -> int:
+def _follow(store: Store, group: Group, say: Callable[[str], None]) -> int:
     """Train along with the first process; returns the exit status. say: is told why it fails, unless another did."""
     try:
-        with _joined(store, group), _threads(group):
+        with _joined(store, group):
             order, resume, threads = group.agreed(None)  # type: ignore[misc]
             torch.set_num_threads(threads)
             train_network(order, Silent(), resume, group)
-    except Exception as error:
-        if _is_loss(error):
+    except Exception as error:  # noqa: BLE001  # whatever it is, the first process is told
+        if not _is_loss(error):
+            say(_tell(store, group, error))
             return 1
-        if not isinstance(error, PruningError) and not is_out_of_memory(error):
-            traceback.print_exc()
-        told = OutOfMemory() if is_out_of_memory(error) else error
-        words = {"text": first_line(told) if not isinstance(told, PruningError) else str(told)}
-        said = {"rank": group.rank, "kind": type(told).__name__, "pointer": getattr(told, "pointer", ""), **words}
-        store.compare_set(FAILED, "", json.dumps(said))
-        say(words["text"])
-        return 1
     return 0
+
+
+def _tell(store: Store, group: Group, error: Exception) -> str:
+    """What the first process is to raise; returns it in words."""
+    if is_out_of_memory(error):
+        error = OutOfMemory()
+    elif not isinstance(error, PruningError):
+        traceback.print_exception(error)
+    text = str(error) if isinstance(error, PruningError) else first_line(error)
+    pointer = getattr(error, "pointer", "")
+    said = {"rank": group.rank, "kind": type(error).__name__, "text": text, "pointer": pointer}
+    store.compare_set(FAILED, "", json.dumps(said))
+    return text
 
 
 def _is_loss(error: BaseException) -> bool:
     """Whether this says that another process is gone."""
     said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS_OF_LOSS)
+    return isinstance(error, RuntimeError) and not is_out_of_memory(error) and any(sign in said for sign in LOSS)
 
 
 def _end_with_parent() -> None:
@@ -255,7 +271,7 @@ def main(folder: str, rank: int, size: int) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     print(READY, flush=True)
     os.dup2(2, 1)  # nobody reads on
-    return _follow(dist.FileStore(f"{folder}/store", size), Group(rank, size), say=lambda text: None)
+    return _follow(FileStore(f"{folder}/store", size), Group(rank, size), say=lambda text: None)
 
 
 if __name__ == "__main__":

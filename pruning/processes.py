@@ -3,6 +3,7 @@
 A group of one does nothing at all, so that what trains need not ask. The others are started in pruning.launch.
 """
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -66,7 +67,7 @@ class Group:
 
         Source: Chan et al. 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
         """
-        var, mean = torch.var_mean(x, axes, correction=0)
+        var, mean = torch.var_mean(x, list(axes), correction=0)
         count = torch.full_like(mean, x.numel() // mean.numel())
         if self.size == 1:
             return var, mean, count
@@ -93,6 +94,7 @@ class Group:
         """
         if self.size == 1:
             return module
+        gc.collect()  # one that was made before holds as much memory as gradients take, in a cycle
         return nn.parallel.DistributedDataParallel(module, forward_sync_buffers=False, static_graph=True)
 
 
