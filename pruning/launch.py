@@ -38,6 +38,7 @@ from pruning.stages.problem import Checkpoint
 PATIENCE = timedelta(hours=1)  # with a process that lives: the first decodes data and writes checkpoints meanwhile
 ENDING_SECONDS = 60  # that the others may take to end when they are done
 SECONDS_TO_DIE = 0.5
+FOLLOWER = "pruning.launch"
 READY = "ready"
 FAILED = "failed"  # what the first process to fail says of it, in the store
 LOSS = ("closed by peer", "reset by peer", "broken pipe", "timed out")  # as gloo says it
@@ -114,7 +115,7 @@ def _others(folder: str, size: int) -> Iterator[list[subprocess.Popen[str]]]:
     others: list[subprocess.Popen[str]] = []
     try:
         for rank in range(1, size):
-            command = [sys.executable, "-m", "pruning.launch", folder, str(rank), str(size)]
+            command = [sys.executable, "-m", FOLLOWER, folder, str(rank), str(size)]
             pipe = subprocess.PIPE
             others.append(subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True))
         for other in others:
