@@ -7,13 +7,13 @@ import onnx
 import psutil
 import pytest
 from onnx import numpy_helper
+from torch._C._distributed_c10d import FileStore
 
 from pruning import launch
-from pruning.errors import Cancelled, InvalidPlan, LostProcess, OutOfMemory
-from pruning.order import Order
-from pruning.plan import Plan
+from pruning.errors import Cancelled, Diverged, InvalidPlan, LostProcess, OutOfMemory
+from pruning.processes import Group
 from tests.unit.pruning import along_failing
-from tests.unit.pruning.test_pipeline import SMALL, Recorder, order
+from tests.unit.pruning.test_pipeline import Recorder, order
 
 
 class Killer(Recorder):
@@ -26,7 +26,8 @@ class Killer(Recorder):
 
 
 def others() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if along_failing.launch.FOLLOWER in " ".join(p.cmdline())]
+    """Started for a job, by either module."""
+    return [p for p in psutil.Process().children() if {"pruning.launch", along_failing.__name__} & set(p.cmdline())]
 
 
 def tensors(content: bytes) -> list[np.ndarray]:
@@ -58,11 +59,20 @@ def test_a_process_that_is_killed_ends_the_job_with_a_sentence(tiny, tiny_data):
     assert not others()
 
 
-def test_what_ends_the_first_process_ends_the_others(tiny, tiny_data):
+def test_what_ends_the_first_process_ends_the_other(tiny, tiny_data):
     with pytest.raises(Cancelled):
         launch.prune(order(tiny, tiny_data), Recorder(stop_at=5), processes=2)
     assert not others()
-    wrong = {"layers": [{"match": "nowhere", "exclude": True}]}
-    with pytest.raises(InvalidPlan, match="nowhere") as raised:
-        launch.prune(Order(tiny, tiny_data, Plan.model_validate(SMALL | wrong)), Recorder(), processes=2)
-    assert raised.value.pointer and not others()
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidPlan("no such layer", "/layers/0"), Diverged(), MemoryError(), RuntimeError("unforeseen")]
+)
+def test_errors_are_handed_on_whole(tmp_path, capsys, error):
+    store = FileStore(str(tmp_path / "store"), 1)
+    said = launch._tell(store, Group(1, 2), error)
+    launch._tell(store, Group(2, 3), Diverged("a later one does not count"))
+    told = launch._told(store)
+    assert type(told) is (OutOfMemory if isinstance(error, MemoryError) else type(error)) and said in str(told)
+    assert getattr(told, "pointer", "") == getattr(error, "pointer", "")
+    assert ("unforeseen" in capsys.readouterr().err) == (said == "unforeseen"), "with a traceback for the log"
