@@ -4,25 +4,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
+import onnx
 import pytest
 import torch
 from torch._C._distributed_c10d import FileStore
 
 from pruning import launch
 from pruning.account import Trained
+from pruning.onnx.fold import fold_batch_norms
 from pruning.order import Order
 from pruning.pipeline import train_network
 from pruning.plan import Plan
 from pruning.processes import ALONE, Group
 from pruning.stages.problem import Checkpoint
-from tests.conftest import EXAMPLES
 from tests.unit.pruning import along
 from tests.unit.pruning.test_methods import CASES
 from tests.unit.pruning.test_pipeline import SMALL, Recorder, order
 
-# float32 sums in another order differ by 1e-7 of a value; some 60 steps of Adam, which divides small gradients by
-# their own size, make up to 1e-5 of it
-close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
+# float32 sums in another order differ by 1e-7 of a value; what trains on from there was seen to differ by 1e-6
+close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 ODD = {"batch_size": 15}  # parts of 7 and 8
 ALIKE = {
     "direct": {**CASES["direct"], "train": ODD | {"augment": "crop_flip"}},
@@ -62,7 +62,7 @@ def assert_alike(one: tuple[Trained, Recorder], two: tuple[Trained, Recorder]) -
     assert heard.shares == told.shares and len(heard.metrics) == len(told.metrics)
     for a, b in zip(told.metrics, heard.metrics, strict=True):
         assert (a.step, a.phase, a.round) == (b.step, b.phase, b.round)
-        assert b.values == pytest.approx(a.values, rel=1e-3)
+        assert b.values == pytest.approx(a.values, rel=1e-4)
     assert got.ended.convergence.ended == expected.ended.convergence.ended
     assert got.batch_size == expected.batch_size
 
@@ -85,12 +85,19 @@ def test_statistics_of_a_batch_are_those_of_all_processes(group):
     group.agreed(along.normalise)
     first, second = along.normalise(group)
     expected = along.normalised_alone()
+    near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)  # x lies at 100: of seven digits five are left
     for k in ("y", "x"):
-        close(torch.cat([first[k], second[k]]), expected[k])
+        near(torch.cat([first[k], second[k]]), expected[k])
     for k in ("mean", "var"):
-        close(first[k], expected[k])
+        near(first[k], expected[k])
         assert torch.equal(first[k], second[k])
-    close(first["scale"] + second["scale"], expected["scale"])
+    near(first["scale"] + second["scale"], expected["scale"])
+
+
+def test_the_distance_from_a_teacher_is_that_of_the_whole_batch(group):
+    """It is relative to how the teacher's outputs vary, over all examples."""
+    group.agreed(along.distances)
+    assert sum(along.distances(group)) / 2 == pytest.approx(along.distances(ALONE)[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("case", ALIKE)
@@ -99,10 +106,14 @@ def test_two_processes_do_what_one_does(tiny, tiny_data, group, case):
     assert_alike(trained(given), trained(given, group))
 
 
-def test_a_net_without_batch_normalization(group):
-    plan = {"budget": {"pruning_rate": 10}, "admm": {"rounds": 2}, "retrain": {"epochs": 1}, "train": ODD}
-    given = Order((EXAMPLES / "digits.onnx").read_bytes(), EXAMPLES / "digits.npz", Plan.model_validate(plan))
-    assert_alike(trained(given), trained(given, group))
+@pytest.mark.parametrize("put_back", [False, True])
+def test_a_net_without_batch_normalization(tiny, tiny_data, group, put_back):
+    folded = fold_batch_norms(onnx.load_from_string(tiny)).SerializeToString()
+    short = {"admm": {**SMALL["admm"], "rounds": 2}, "retrain": {"epochs": 1}}
+    given = order(folded, tiny_data, train=ODD | {"insert_batch_norm": put_back}, **short)
+    one = trained(given)
+    assert bool(one[0].network.inserted) == put_back
+    assert_alike(one, trained(given, group))
 
 
 def test_a_checkpoint_is_good_for_any_number_of_processes(tiny, tiny_data, group):
