@@ -24,10 +24,11 @@ from tests.unit.pruning.test_pipeline import SMALL, Recorder, order
 # float32 sums in another order differ by 1e-7 of a value; what trains on from there was seen to differ by 1e-6
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 ODD = {"batch_size": 15}  # parts of 7 and 8
+SHORT = {"admm": {**SMALL["admm"], "rounds": 2}, "retrain": {**SMALL["retrain"], "epochs": 2}}
 ALIKE = {
-    "direct": {**CASES["direct"], "train": ODD | {"augment": "crop_flip"}},
-    "progressive": {**CASES["progressive"], "progressive": {"rates": [2], "pool": 2}, "importance": "fisher"},
-    "quantized": {**CASES["quantized"], "train": ODD},
+    "direct": {**CASES["direct"], **SHORT, "train": ODD | {"augment": "crop_flip"}},
+    "progressive": {**CASES["progressive"], **SHORT, "progressive": {"rates": [2], "pool": 2}, "importance": "fisher"},
+    "quantized": {**CASES["quantized"], **SHORT, "train": ODD},
     "taught": {**CASES["averaged"], "train": ODD | {"loss": "distill"}},
 }
 
@@ -109,19 +110,18 @@ def test_two_processes_do_what_one_does(tiny, tiny_data, group, case):
 @pytest.mark.parametrize("put_back", [False, True])
 def test_a_net_without_batch_normalization(tiny, tiny_data, group, put_back):
     folded = fold_batch_norms(onnx.load_from_string(tiny)).SerializeToString()
-    short = {"admm": {**SMALL["admm"], "rounds": 2}, "retrain": {"epochs": 1}}
-    given = order(folded, tiny_data, train=ODD | {"insert_batch_norm": put_back}, **short)
+    given = order(folded, tiny_data, train=ODD | {"insert_batch_norm": put_back}, **SHORT)
     one = trained(given)
     assert bool(one[0].network.inserted) == put_back
     assert_alike(one, trained(given, group))
 
 
 def test_a_checkpoint_is_good_for_any_number_of_processes(tiny, tiny_data, group):
-    given = order(tiny, tiny_data, train=ODD)
+    given = order(tiny, tiny_data, train=ODD, **SHORT)
     whole, told = trained(given)
     together, heard = trained(given, group)
     for listener, where in ((told, group), (heard, ALONE)):
-        resumed, _ = trained(given, where, listener.checkpoints[2])
+        resumed, _ = trained(given, where, listener.checkpoints[1])
         for k, W in whole.network.W().items():
             close(resumed.network.W()[k], W)
     assert together.ended.history and len(heard.checkpoints) == len(told.checkpoints)
