@@ -105,7 +105,8 @@ class Trainer:
 
     def _loss(self, step: int) -> Tensor:
         """Of this process's part of a batch; the mean over the processes is that of the batch."""
-        return self.objective.loss(self.learner, *self.batches.at(step)) * self.batches.weight
+        loss, weight = self.objective.loss(self.learner, *self.batches.at(step)), self.batches.weight
+        return loss if weight == 1 else loss * weight
 
     def watched(self) -> Mapping[str, Tensor]:
         """Mean squared gradients by layer, running from now on; at first of a few batches on which nothing changes."""
