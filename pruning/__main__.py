@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pruning import launch
 from pruning.analysis import Preprocess
 from pruning.data import READERS
 from pruning.errors import OutOfMemory, PruningError, is_out_of_memory
@@ -18,7 +19,6 @@ from pruning.faults import sentence
 from pruning.listener import Metric, Phase
 from pruning.methods import METHODS
 from pruning.order import Order
-from pruning.pipeline import prune
 from pruning.plan import Plan
 from pruning.recipe import Recipe
 from pruning.sparsity import PATTERNS
@@ -36,6 +36,12 @@ BUDGETS = {  # by option
 PLAN = (
     "JSON file with a plan; or a manifest.json or report.json, to do that job again, with its plan and its reading of "
     "the data; other options replace what it says"
+)
+
+
+PROCESSES = (
+    "processes that share each batch, on this machine: one for each GPU, or some of the cores (default: 1); torchrun "
+    "--nproc-per-node N -m pruning ... does the same"
 )
 
 
@@ -74,13 +80,15 @@ class Terminal:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 the job failed, 2 wrong usage."""
+    if launch.is_follower():
+        return launch.follow()
     options = _parser().parse_args(arguments)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         if not options.data.is_file():
             raise FileNotFoundError(f"there is no file {options.data}")
         with tempfile.TemporaryDirectory(prefix="secateur-") as cache:
-            delivery = prune(_order(options, Path(cache)), Terminal())
+            delivery = launch.prune(_order(options, Path(cache)), Terminal(), processes=options.processes)
     except (PruningError, OSError, MemoryError, RuntimeError) as error:
         if not isinstance(error, PruningError | OSError) and not is_out_of_memory(error):
             raise
@@ -150,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=READERS, help="npz (default), or an archive of images, Parquet or IDX files"
     )
     parser.add_argument("--memory", type=float, default=4, help="GiB that prepared examples may take (default: 4)")
+    parser.add_argument("--processes", type=_count, default=1, help=PROCESSES)
     parser.add_argument("--scale", type=float, help="examples become (x * scale - mean) / std")
     parser.add_argument("--mean", type=_numbers, help="one value, or one for each channel: 0.5,0.4,0.3")
     parser.add_argument("--std", type=_numbers, help="as --mean")
@@ -158,6 +167,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--color", choices=("rgb", "gray"), help=_help("color"))
     parser.add_argument("--layout", choices=("nchw", "nhwc"), help=_help("layout"))
     return parser
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -1,4 +1,8 @@
-"""Random changes of training images that leave their labels right, the same for the same step and seed."""
+"""Random changes of training images that leave their labels right, the same for the same step and seed.
+
+x: (N, C, H, W), the `part` of a batch of `whole` images that is here: numbers are drawn for all of them, so that an
+image is changed in the same way however many processes share the batch.
+"""
 
 from collections.abc import Callable
 
@@ -8,30 +12,36 @@ from torch import Tensor
 
 SHIFT, CROP = 24, 8  # of an image's size, one part in so many
 
-Change = Callable[[Tensor, np.random.Generator], Tensor]
+Change = Callable[[Tensor, np.random.Generator, int, slice], Tensor]
 
 
-def shift(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Moved by up to a 24th of its size; what comes in at the edge repeats it. x: (N, C, H, W)."""
-    return _moved(x, rng, SHIFT, mirror=False)
+def shift(x: Tensor, rng: np.random.Generator, whole: int, part: slice) -> Tensor:
+    """Moved by up to a 24th of its size; what comes in at the edge repeats it."""
+    return _moved(x, *_drawn(x, rng, whole, part, SHIFT, mirror=False))
 
 
-def crop_flip(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Moved by up to an eighth of its size, and half of them mirrored. x: (N, C, H, W)."""
-    return _moved(x, rng, CROP, mirror=True)
+def crop_flip(x: Tensor, rng: np.random.Generator, whole: int, part: slice) -> Tensor:
+    """Moved by up to an eighth of its size, and half of them mirrored."""
+    return _moved(x, *_drawn(x, rng, whole, part, CROP, mirror=True))
 
 
 AUGMENTATIONS: dict[str, Change] = {"shift": shift, "crop_flip": crop_flip}
 
 
-def _moved(x: Tensor, rng: np.random.Generator, part: int, mirror: bool) -> Tensor:
-    n, _, height, width = x.shape
-    rows, columns = (_places(size, max(size // part, 1) if size > 1 else 0, n, rng) for size in (height, width))
-    if mirror:
-        columns = np.where(rng.random((n, 1)) < 0.5, columns[:, ::-1], columns)
+def _moved(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
     picked = (torch.from_numpy(np.ascontiguousarray(v)).to(x.device) for v in (rows[:, :, None], columns[:, None, :]))
-    each = torch.arange(n, device=x.device)[:, None, None]
+    each = torch.arange(len(x), device=x.device)[:, None, None]
     return x.permute(0, 2, 3, 1)[(each, *picked)].permute(0, 3, 1, 2)
+
+
+def _drawn(
+    x: Tensor, rng: np.random.Generator, whole: int, part: slice, share: int, mirror: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, height) and (n, width): where the rows and columns of each image come from."""
+    rows, columns = (_places(size, max(size // share, 1) if size > 1 else 0, whole, rng) for size in x.shape[2:])
+    if mirror:
+        columns = np.where(rng.random((whole, 1)) < 0.5, columns[:, ::-1], columns)
+    return rows[part], columns[part]
 
 
 def _places(size: int, most: int, n: int, rng: np.random.Generator) -> np.ndarray:

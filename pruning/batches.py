@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pruning.augment import AUGMENTATIONS
 from pruning.data.dataset import Index, Split
+from pruning.processes import ALONE, Group
 
 PIECE = 4096
 Batch = tuple[dict[str, Tensor], Tensor | None]
@@ -41,6 +42,7 @@ class Batches:
 
     Step i is the same batch whoever asks and whenever: a resumed run sees what the first would have seen. kept: None
     where the examples are prepared batch by batch, from arrays that are larger than memory: the batches are the same.
+    group: processes that share each batch; size is that of the whole.
     """
 
     split: Split
@@ -49,12 +51,13 @@ class Batches:
     device: torch.device
     kept: Kept | None = None
     augment: str = "none"
+    group: Group = ALONE
 
     @classmethod
     def of(cls, split: Split, size: int | None, seed: int, device: torch.device, memory: float = math.inf) -> "Batches":
         """Prepared once where they take no more bytes than `memory`; size None: see default_size."""
         kept = Kept.of(split, device) if prepared_bytes(split) <= memory else None
-        return cls(split, min(size or default_size(len(split)), len(split)), seed, device, kept)
+        return cls(split, batch_size(size, len(split)), seed, device, kept)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -64,26 +67,36 @@ class Batches:
         """Steps in one epoch; the incomplete batch at its end is left out."""
         return len(self) // self.size
 
+    @property
+    def weight(self) -> float:
+        """Of this process's mean over its part of a batch, in the mean of all processes: parts may differ by one."""
+        part = self.group.part(self.size)
+        return (part.stop - part.start) * self.group.size / self.size
+
     def at(self, step: int) -> Batch:
-        """The batch of a training step, counted from 0 over all epochs; its images changed as `augment` says."""
+        """This process's part of the batch of a training step, counted from 0 over all epochs; its images changed as
+        `augment` says.
+        """
         epoch, place = divmod(step, self.steps)
         if getattr(self, "_epoch", None) != epoch:
             self._order, self._epoch = np.random.default_rng((self.seed, epoch)).permutation(len(self)), epoch
-        x, y = self._take(self._order[place * self.size : (place + 1) * self.size])
+        x, y = self._take(self._order[place * self.size : (place + 1) * self.size][self.group.part(self.size)])
         if self.augment == "none":
             return x, y
         return {name: self._changed(v, step) if v.dim() == 4 else v for name, v in x.items()}, y
 
     def in_order(self, size: int) -> Iterator[Batch]:
-        """All examples once."""
-        return (self._take(slice(i, min(i + size, len(self)))) for i in range(0, len(self), size))
+        """All examples once, in pieces that are dealt out to the processes."""
+        places = range(self.group.rank * size, len(self), self.group.size * size)
+        return (self._take(slice(i, min(i + size, len(self)))) for i in places)
 
     def _changed(self, x: Tensor, step: int) -> Tensor:
         """Every input in the same way."""
         rng, change = np.random.default_rng((self.seed, step, 1)), AUGMENTATIONS[self.augment]
+        where = (self.size, self.group.part(self.size))
         if self.split.preprocess.layout == "nhwc":
-            return change(x.permute(0, 3, 1, 2), rng).permute(0, 2, 3, 1)
-        return change(x, rng)
+            return change(x.permute(0, 3, 1, 2), rng, *where).permute(0, 2, 3, 1)
+        return change(x, rng, *where)
 
     def _take(self, index: Index) -> Batch:
         if self.kept is None:
@@ -92,6 +105,11 @@ class Batches:
         place = torch.from_numpy(index).to(self.device) if isinstance(index, np.ndarray) else index
         y = None if self.kept.y is None else self.kept.y[place]
         return {name: _images(v[place]) for name, v in self.kept.x.items()}, y
+
+
+def batch_size(wanted: int | None, examples: int) -> int:
+    """Of all processes together; no more than there are examples."""
+    return min(wanted or default_size(examples), examples)
 
 
 def default_size(examples: int) -> int:

@@ -65,6 +65,12 @@ class WrongDelivery(PruningError):
     """
 
 
+class LostProcess(PruningError):
+    """One of the processes that train together ended early, killed or crashed: try again, with fewer processes if it
+    happens again.
+    """
+
+
 class Cancelled(PruningError):
     """The job was cancelled."""
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from pruning.fit import Goal
 from pruning.onnx.network import Gives
+from pruning.processes import ALONE, Group
 
 TINY = 1e-12
 
@@ -41,8 +42,10 @@ def distance(
     goal: Goal,
     temperature: float,
     taught_endings: Mapping[str, Gives] | None = None,
+    group: Group = ALONE,
 ) -> Tensor:
-    """From what the teacher gives, summed over the outputs that are taught. taught_endings: the teacher's, if others.
+    """From what the teacher gives, summed over the outputs that are taught. taught_endings: the teacher's, if others;
+    group: shares the batch.
 
     KL divergence at a temperature for rows of class scores (Hinton et al. 2015); for all else the mean squared error,
     relative to the mean square of the dense model's deviations from its mean, so that outputs of any scale weigh the
@@ -50,17 +53,19 @@ def distance(
     """
     learned = [k for k, output in taught.items() if output.is_floating_point()]
     theirs = endings if taught_endings is None else taught_endings
-    found = [_one_distance((outputs[k], taught[k]), (endings[k], theirs[k]), goal, temperature) for k in learned]
+    found = [_one_distance((outputs[k], taught[k]), (endings[k], theirs[k]), goal, temperature, group) for k in learned]
     return torch.stack(found).sum()
 
 
-def _one_distance(pair: tuple[Tensor, Tensor], endings: tuple[Gives, Gives], goal: Goal, temperature: float) -> Tensor:
+def _one_distance(
+    pair: tuple[Tensor, Tensor], endings: tuple[Gives, Gives], goal: Goal, temperature: float, group: Group
+) -> Tensor:
     output, taught = pair
     if sum(n > 1 for n in output.shape[1:]) == 1:  # one row of scores, whatever axes of length 1 are beside it
         output, taught = output.flatten(1), taught.flatten(1)
     if goal.loss == "mse" or "sigmoid" in endings or output.dim() != 2 or output.shape[1] < 2:
-        variance = taught.var(dim=0, correction=0).mean()
-        return F.mse_loss(output, taught) / (variance + 1e-6 * taught.square().mean() + TINY)
+        variance = group.moments(taught, (0,))[0].mean()
+        return F.mse_loss(output, taught) / (variance + 1e-6 * group.mean(taught.square()) + TINY)
     scores = (_log_scores(z, ending) for z, ending in zip((output, taught), endings, strict=True))
     student, teacher = (F.log_softmax(z / temperature, 1) for z in scores)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2

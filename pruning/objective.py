@@ -13,6 +13,7 @@ from pruning.fit import Goal
 from pruning.losses import LOSSES, distance
 from pruning.metrics import METRICS
 from pruning.onnx.network import Network
+from pruning.processes import ALONE, Group
 from pruning.settings import Distill
 
 EVALUATION_BATCH = 500
@@ -24,13 +25,14 @@ class Objective:
     """A goal for a network.
 
     teacher: the dense network, where it says what is right for any output. distill: its share in the loss of the
-    goal's output. mixed: products in bfloat16 while training.
+    goal's output. mixed: products in bfloat16 while training. group: processes that share each batch.
     """
 
     goal: Goal
     teacher: Network | None
     distill: Distill = NO_TEACHER
     mixed: bool = False
+    group: Group = ALONE
 
     @classmethod
     def of(
@@ -76,7 +78,8 @@ class Objective:
     def count(self, network: Network, split: Batches) -> np.ndarray:
         """The counts that make the metric, over all examples, in evaluation mode."""
         network.module.eval()
-        return np.sum([self._count(network, x, y) for x, y in split.in_order(EVALUATION_BATCH)], axis=0)
+        own = [self._count(network, x, y) for x, y in split.in_order(EVALUATION_BATCH)]
+        return np.sum(split.group.gathered(own), axis=0)
 
     def score(self, value: float) -> float:
         """A value of the metric as a number of which more is better."""
@@ -90,7 +93,7 @@ class Objective:
 
     def _distance(self, network: Network, outputs: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> Tensor:
         theirs = self.teacher.gives if self.teacher is not None else None
-        return distance(outputs, taught, network.gives, self.goal, self.distill.temperature, theirs)
+        return distance(outputs, taught, network.gives, self.goal, self.distill.temperature, theirs, self.group)
 
     def _count(self, network: Network, x: Mapping[str, Tensor], y: Tensor | None) -> np.ndarray:
         name = self.goal.output

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pruning.batches import Batches
 from pruning.errors import Diverged
 from pruning.objective import Objective
+from pruning.onnx.batchnorm import together
 from pruning.onnx.network import Network
 from pruning.settings import Train
 
@@ -27,7 +28,8 @@ def nothing() -> None:
 class Trainer:
     """A network, its data and an optimizer; `step` counts the training steps since the job began.
 
-    squares: running means of the squared gradients of the loss by layer, from when they are asked for.
+    squares: running means of the squared gradients of the loss by layer, from when they are asked for. learner: the
+    network as it is called to train, by all processes that share a batch.
     """
 
     network: Network
@@ -38,6 +40,7 @@ class Trainer:
     step: int = 0
     optimizer: torch.optim.Optimizer = field(init=False)
     squares: dict[str, Tensor] | None = None
+    learner: Network = field(init=False)
 
     def __post_init__(self) -> None:
         self.begin()
@@ -60,6 +63,7 @@ class Trainer:
             {"params": more, "weight_decay": 0.0, "scale": scale},
         ]
         self.optimizer = _optimizer(self.settings, [group for group in groups if group["params"]])
+        self.learner = together(self.network, self.batches.group)
 
     def forget(self, frozen: Iterable[tuple[nn.Parameter, Tensor]]) -> None:
         """Moments to 0 where masks are False, lest the optimizer moves on by itself what was pruned just now."""
@@ -69,28 +73,28 @@ class Trainer:
                     moment.mul_(mask)
 
     def train(self, steps: int, rate: Callable[[float], float], on_gradient: Hook, after_step: Hook = nothing) -> float:
-        """Train on; returns the mean loss.
+        """Train on, all processes from the first's weights; returns the mean loss.
 
         Args: rate: learning rate by the share of these steps that is done, 0 to 1;
         on_gradient: called between the backward pass and the optimizer.
         Raises: Diverged: the loss is not finite; what tick raises.
         """
-        total = torch.zeros((), device=self.batches.device)
+        total, group = torch.zeros((), device=self.batches.device), self.batches.group
+        group.align(self.network.module.state_dict().values())
         self.network.module.train()
         for i in range(steps):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate(i / steps) * group["scale"]
+            for each in self.optimizer.param_groups:
+                each["lr"] = rate(i / steps) * each["scale"]
             total += self._one(on_gradient)
             after_step()
             self.step += 1
             self.tick(self.step)
             if i % STEPS_BETWEEN_LOOKS == STEPS_BETWEEN_LOOKS - 1 or i == steps - 1:
-                _check(total)
-        return float(total) / steps
+                _check(group.sum(total))
+        return float(group.sum(total)) / group.size / steps
 
     def _one(self, on_gradient: Hook) -> Tensor:
-        x, y = self.batches.at(self.step)
-        loss = self.objective.loss(self.network, x, y)
+        loss = self._loss(self.step)
         self.network.module.zero_grad(set_to_none=True)
         self.optimizer.zero_grad(set_to_none=True)  # what it trains may stand beside the network
         loss.backward()
@@ -98,6 +102,11 @@ class Trainer:
         on_gradient()
         self.optimizer.step()
         return loss.detach()
+
+    def _loss(self, step: int) -> Tensor:
+        """Of this process's part of a batch; the mean over the processes is that of the batch."""
+        loss, weight = self.objective.loss(self.learner, *self.batches.at(step)), self.batches.weight
+        return loss if weight == 1 else loss * weight
 
     def watched(self) -> Mapping[str, Tensor]:
         """Mean squared gradients by layer, running from now on; at first of a few batches on which nothing changes."""
@@ -112,7 +121,7 @@ class Trainer:
         for i in range(min(BATCHES_FIRST, self.batches.steps)):
             self.network.module.zero_grad(set_to_none=True)
             with torch.enable_grad():
-                self.objective.loss(self.network, *self.batches.at(self.step + i)).backward()
+                self._loss(self.step + i).backward()
             self._note(1 / (i + 1))
         self.network.module.zero_grad(set_to_none=True)
         self.network.module.train(was_training)

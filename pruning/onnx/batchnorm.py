@@ -6,6 +6,7 @@ its scale and bias undo what its statistics do.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from pruning.onnx.network import Network
 from pruning.onnx.ops.normalization import BatchNorm, group_norm, layer_norm, local_response_norm, rms_norm
+from pruning.processes import Group
 
 OTHER_NORMS = (group_norm, layer_norm, local_response_norm, rms_norm)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -74,6 +76,16 @@ def fold(network: Network) -> None:
     given = {f"{bn}.bias": f"{conv}.bias" for conv, bn in network.inserted.items()}
     network.biases.update((layer, given[bias]) for layer, bias in network.biases.items() if bias in given)
     network.inserted.clear()
+
+
+def together(network: Network, group: Group) -> Network:
+    """The network as it is to be called to train: statistics and gradients are those of the whole group's batch."""
+    if group.size == 1:
+        return network
+    for module in network.module.modules():
+        if isinstance(module, BatchNorm):
+            module.group = group
+    return replace(network, module=group.parallel(network.module))
 
 
 def _places(network: Network) -> Iterator[fx.Node]:

@@ -14,6 +14,7 @@ from pruning.objective import Objective
 from pruning.onnx.network import Network
 from pruning.onnx.useful import useful_weights
 from pruning.plan import Budget, Plan
+from pruning.processes import Group
 from pruning.sets import Sets
 from pruning.sparsity.form import Form
 from pruning.train import Trainer
@@ -40,6 +41,11 @@ class Problem:
     trainer: Trainer
     floor: float | None = None
     over: Callable[[], float] = lambda: 0.0
+
+    @property
+    def group(self) -> Group:
+        """The processes that train this."""
+        return self.train.group
 
     def importance(self) -> dict[str, Tensor] | None:
         """What weights are multiplied by before they are compared, by layer; None: by nothing."""
@@ -79,12 +85,12 @@ class Problem:
     def rate(self) -> float:
         """Weights / weights that are not zero, now."""
         W = self.network.W().values()
-        return sum(w.numel() for w in W) / max(1, sum(int((w != 0).sum()) for w in W))
+        return self.group.agreed(sum(w.numel() for w in W) / max(1, sum(int((w != 0).sum()) for w in W)))
 
     def connected(self) -> set[str]:
         """Layers of which at least one weight could change an output."""
         W = self.network.W()
-        return {k for k, mask in self.useful().items() if bool((mask & (W[k] != 0)).any())}
+        return self.group.agreed({k for k, mask in self.useful().items() if bool((mask & (W[k] != 0)).any())})
 
     @torch.no_grad()
     def bury(self, masks: Mapping[str, Tensor]) -> list[Frozen]:

@@ -188,6 +188,7 @@ class Rounds:
         steps = self.problem.steps_of(settings.epochs_per_round)
         loss = self.training.steps(steps, at, lambda: admm.add_penalty_gradient(state, self.variables))
         following, residuals = admm.step(state, self.variables, self.project)
+        residuals = self.problem.group.agreed(residuals)
         converged = admm.has_converged(residuals, course.get("first", residuals.primal))
         following = admm.grow(following, settings.rho_growth)
         following = admm.rebalance(following, residuals) if settings.balance else following

@@ -10,10 +10,32 @@ from torch.nn import functional as F
 from pruning.onnx.build import Builder
 from pruning.onnx.dtypes import values_of
 from pruning.onnx.node import Node
+from pruning.processes import ALONE, Group
 
 
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalization over axis 1 of an input of any rank."""
+    """Batch normalization over axis 1 of an input of any rank. group: processes that share a batch, and its statistics
+    while training; torch.nn.SyncBatchNorm is for CUDA alone.
+    """
+
+    group: Group = ALONE
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As in torch; for a group with the statistics of all of it."""
+        if not self.training or self.group.size == 1:
+            return super().forward(input)
+        axes = [axis for axis in range(input.dim()) if axis != 1]
+        var, mean, count = self.group.moments(input.float(), axes)
+        self._remember(mean, var * count / (count - 1))
+        return normalized(input, self.weight, self.bias, mean, var, self.eps).to(input.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, var: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var, self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
 
     def _check_input_dim(self, input: object) -> None:
         """ONNX has one operator for all ranks."""
