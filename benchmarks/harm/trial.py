@@ -32,7 +32,7 @@ MEMORY = 4 << 30  # the service gives twice as much
 BOUNDS = Bounds(bytes=2**28)  # the service takes more, of its disk; how it is held is the same
 LONGEST_SENTENCE = 2000
 NO_SENTENCE = re.compile(
-    r"Traceback|\bFile \"|frame #\d|0x[0-9a-fA-F]{6,}|object at|/(tmp|usr|work|home|root|opt)/|site-packages"
+    r"Traceback|\bFile \"|frame #\d|0x[0-9a-fA-F]{9,}|object at|/(tmp|usr|work|home|root|opt)/|site-packages"
     r"|\b(Key|Type|Value|Index|Attribute|Assertion|Recursion|Overflow|OS|Runtime)Error\b|[\x00-\x1f\x7f]|\x1b"
 )
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

@@ -76,8 +76,13 @@ def _header(file: IO[bytes], key: str, size: int) -> tuple[tuple[int, ...], bool
 
 
 def _fill(array: np.ndarray, file: IO[bytes]) -> None:
-    """Stream the rest of a file into an array, which has just its size."""
+    """Stream the rest of a file into an array, which has just its size.
+
+    Raises: ValueError: it ends before; the archive's own sum would not tell, for who writes the file writes the sum.
+    """
     flat, place = array.reshape(-1).view(np.uint8), 0
     while piece := file.read(PIECE):
         flat[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
         place += len(piece)
+    if place < array.nbytes:
+        raise ValueError(f"it ends after {place:,} of {array.nbytes:,} bytes; save it again")
