@@ -69,5 +69,5 @@ def damage(rng: random.Random) -> Case:
     return Case("", damaged(rng, packed(rng, good())), "imagefolder")
 
 
-IMAGES = (picture, picture, picture, picture, picture, many_large)
+IMAGES = (*[picture] * 49, many_large)
 ARCHIVES = (names, zip_sin, zip_sin, tar_sin, tar_sin, damage)

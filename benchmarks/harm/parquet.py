@@ -95,7 +95,7 @@ def swollen(name: str) -> bytes:
     makers: dict[str, Any] = {
         "dictionary": lambda: {"image": pa.DictionaryArray.from_arrays(index, pa.array([word]))},
         "large words": lambda: {"image": pa.array([bytes(2**25)] * 3)},
-        "rows": lambda: {"a": pa.FixedSizeListArray.from_arrays(np.zeros(2**24, np.int8), 1)},
+        "rows": lambda: {"a": pa.FixedSizeListArray.from_arrays(np.zeros(2**20, np.int8), 1)},
         "long lists": lambda: {"a": pa.FixedSizeListArray.from_arrays(np.zeros(2**25, np.int8), 2**24)},
         "empty lists": lambda: {"a": pa.array([[]] * 100_000, pa.list_(pa.float32()))},
         "columns": lambda: {f"c{i}": [[1.0]] for i in range(1500)},

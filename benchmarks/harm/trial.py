@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from pruning.onnx.upload import open_upload
 from pruning.onnx.vet import Limits
 
 MEMORY = 4 << 30  # the service gives twice as much
-BOUNDS = Bounds(bytes=2**28)  # the service takes more, of its disk; how it is held is the same
+BOUNDS = Bounds(bytes=2**26)  # the service takes more, of its disk; how it is held is the same
 LONGEST_SENTENCE = 2000
 NO_SENTENCE = re.compile(
     r"Traceback|\bFile \"|frame #\d|0x[0-9a-fA-F]{9,}|object at|/(tmp|usr|work|home|root|opt)/|site-packages"
@@ -70,7 +71,7 @@ class Folder:
     def enter(self) -> None:
         """From now on this process is told of every file that it opens elsewhere."""
         os.chdir(self.tmp)
-        os.environ["TMPDIR"] = str(self.tmp)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.tmp)
         sys.dont_write_bytecode = True
         sys.addaudithook(self._hear)
 

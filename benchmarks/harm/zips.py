@@ -10,7 +10,7 @@ from benchmarks.harm.case import NUMBERS, Files
 
 NAMES = (
     b"../../../../evil",
-    b"/tmp/evil",
+    b"/srv/evil",
     b"..\\..\\evil",
     b"C:\\evil",
     b"train/../../../evil.png",
@@ -135,7 +135,7 @@ def overlapping(rng: random.Random, entries: list[Entry]) -> bytes:
 
 def crowded(rng: random.Random, entries: list[Entry]) -> bytes:
     """Thousands of empty members."""
-    number = rng.choice((1000, 1000, 1000, 20_000))
+    number = rng.choice((100, 1000, 3000))
     return archive([*entries, *(Entry(b"train/cat/%d.txt" % i, b"", 0, 0) for i in range(number))])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from pruning.analysis import Preprocess
-from pruning.data.archive import told
+from pruning.data.archive import printable, told
 from pruning.data.shelf import Shelf
 from pruning.errors import UnreadableDataset
 
@@ -56,7 +56,7 @@ def _read(archive: zipfile.ZipFile, key: str, name: str, shelf: Shelf) -> None:
             else:
                 _fill(shelf.make(key, shape, dtype), file)
     except (ValueError, TokenError, SyntaxError) as error:
-        raise UnreadableDataset(f"{key} is not a readable array: {error}") from error
+        raise UnreadableDataset(f"{key} is not a readable array: {printable(str(error))[:200]}") from error
 
 
 def _header(file: IO[bytes], key: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
