@@ -101,6 +101,8 @@ def _summary(rows: dict[str, list[Outcome]], seed: int, seconds: int) -> dict[st
         "peak memory of a case, MB": _peak(every),
         "seconds": seconds,
         "kinds": by_kind,
+        "slowest": [asdict(o) for o in sorted(every, key=lambda o: -o.seconds)[:10]],
+        "largest": [asdict(o) for o in sorted(every, key=lambda o: -o.peak_mb)[:10]],
         "findings": [asdict(o) for o in every if o.end not in GOOD][:100],
     }
 

@@ -87,7 +87,7 @@ def png(width: int, height: int, *chunks: bytes, depth: int = 8, color: int = 2,
 
 
 def image_data(size: int) -> bytes:
-    return chunk(b"IDAT", b"\x78\x9c" + zeros(size) + b"\0\0\0\0")
+    return chunk(b"IDAT", b"\x78\x9c" + zeros(size) + struct.pack(">HH", size % 65_521, 1))
 
 
 def large(rng: random.Random) -> bytes:

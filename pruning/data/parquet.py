@@ -71,7 +71,7 @@ def _look(path: Path, bounds: Bounds) -> tuple[Counter[str], Columns, pa.RecordB
         columns = columns or _columns(file.schema_arrow)
         _check_columns(file.schema_arrow, columns)
         if first is None and file.metadata.num_rows:
-            first = next(_batches(file, name, columns, 1))
+            first = next(_batches(file, name, columns, 1), None)
     if first is None or columns is None or not rows["train"] or not rows["test"]:
         raise UnreadableDataset(
             "the archive needs Parquet files of both splits, named such as train-00000-of-00001.parquet and "
