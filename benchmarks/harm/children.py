@@ -4,6 +4,7 @@ import json
 import os
 import selectors
 import signal
+import sys
 import tempfile
 import time
 import warnings
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+import torch
 
 from benchmarks.harm import make
 from benchmarks.harm.trial import Folder, Outcome, judge, limit
@@ -143,3 +145,11 @@ def _ended(seed: int, child: Child, status: int) -> Outcome:
     said = signal.Signals(-code).name if code < 0 else f"exit status {code}"
     seconds = round(time.monotonic() - child.since, 1)
     return Outcome(child.chunk.kind, number, name, "hang" if child.hangs else "crash", said, "", seconds)
+
+
+if __name__ == "__main__":  # SEED COUNT KIND...: a line of JSON for each case
+    seed, count, *kinds = sys.argv[1:]
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for outcome in outcomes(int(seed), [c for kind in kinds for c in chunks_of(kind, int(count))], 1):
+        print(json.dumps(asdict(outcome)), flush=True)

@@ -44,7 +44,6 @@ FORMATS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("DDS", "RGB", {}),
     ("JPEG2000", "RGB", {}),
     ("SGI", "RGB", {}),
-    ("IM", "RGB", {}),
     ("EPS", "RGB", {}),
     ("PDF", "RGB", {}),
 )

@@ -120,7 +120,7 @@ def judge(case: Case, folder: Folder, kind: str = "", number: int = 0) -> Outcom
     """What the worker would make of it."""
     folder.upload.write_bytes(case.content)
     before, start = _reset_peak(), time.monotonic()
-    end, said, where = _examined(lambda: _look(case, folder))
+    end, said, where = verdict(lambda: _look(case, folder))
     seconds, peak = time.monotonic() - start, max(0.0, _peak_mb() - before)
     if strays := folder.left(end == "accepted"):
         end, said = "strays", "; ".join(strays)[:600]
@@ -140,7 +140,7 @@ def _look(case: Case, folder: Folder) -> dict[str, Any]:
     return dataset.summary(case.format).model_dump(mode="json")
 
 
-def _examined(look: Callable[[], dict[str, Any]]) -> tuple[str, str, str]:
+def verdict(look: Callable[[], dict[str, Any]]) -> tuple[str, str, str]:
     """How it ended, what was said, and where."""
     try:
         with open(os.devnull, "w") as nothing, redirect_stderr(nothing):  # noqa: PTH123
