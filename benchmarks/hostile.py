@@ -22,7 +22,7 @@ from benchmarks.harm.children import Chunk, chunks_of, outcomes
 from benchmarks.harm.trial import GOOD, Outcome
 from benchmarks.results import save
 
-SHARES = {"onnx": 25, "operators": 10, "packed": 8, "laborious": 0.2, "npz": 15, "archives": 12, "images": 12}
+SHARES = {"onnx": 25, "operators": 10, "packed": 8, "laborious": 0.04, "npz": 15, "archives": 12, "images": 12}
 SHARES |= {"parquet": 12, "idx": 8}
 FINDINGS = ("unforeseen", "no sentence", "strays", "memory", "crash", "hang")
 
