@@ -16,6 +16,10 @@ from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
 
 LONGEST_NAME = 1024
+LONGEST_NOTES = 1 << 20  # of a header that only tells more of the next
+ROOM_OF_HEADERS = 4 * tarfile.BLOCKSIZE
+NOTES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+TOO_LARGE = "the archive's files take more than {:,} bytes when decompressed; take fewer of them, or pack smaller ones"
 DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -34,11 +38,12 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive. name: printable; open: only before the next member is asked for."""
+    """A member of an archive. name: printable; open: only before the next member is asked for, and only of a file."""
 
     name: str
     size: int
     open: Callable[[], IO[bytes]]
+    is_file: bool = True
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -62,18 +67,24 @@ def members(path: Path, bounds: Bounds) -> Iterator[Member]:
     """
     total = 0
     with told("not a zip, npz or tar archive, or a damaged one; a model is uploaded as a model"):
-        for number, member in enumerate(_zip(path) if _is_zip(path) else _tar(path)):
+        for number, member in enumerate(_zip(path) if _is_zip(path) else _tar(path, bounds)):
+            if number >= bounds.members:
+                raise UnreadableDataset(
+                    f"the archive holds more than {bounds.members:,} files; use npz or Parquet for so many"
+                )
+            if not member.is_file:
+                continue
             total += member.size
-            _check(member, number, total, bounds)
-            if not any(part.startswith((".", "__MACOSX")) for part in member.parts):
+            _check(member, total, bounds)
+            if member.parts and not any(part.startswith((".", "__MACOSX")) for part in member.parts):
                 yield member
 
 
-def _check(member: Member, number: int, total: int, bounds: Bounds) -> None:
-    if number >= bounds.members:
-        raise UnreadableDataset(f"the archive holds more than {bounds.members:,} files; use npz or Parquet for so many")
+def _check(member: Member, total: int, bounds: Bounds) -> None:
+    if member.size < 0:
+        raise UnreadableDataset(f"the archive is damaged: {member.name[:200]} has a size below zero; pack it again")
     if total > bounds.bytes:
-        raise UnreadableDataset(f"the archive's files take more than {bounds.bytes:,} bytes when decompressed")
+        raise UnreadableDataset(TOO_LARGE.format(bounds.bytes))
     if len(member.name) > LONGEST_NAME:
         raise UnreadableDataset(f"the archive holds the name {member.name[:50]}..., which is too long; shorten it")
     if ".." in member.parts or member.name.startswith("/"):
@@ -98,16 +109,26 @@ def _zip(path: Path) -> Iterator[Member]:
         for info in archive.infolist():
             if info.flag_bits & 1:
                 raise UnreadableDataset("the archive is encrypted; pack it without a password")
-            if not info.is_dir():
-                yield Member(printable(info.filename), info.file_size, lambda i=info: archive.open(i))
+            yield Member(printable(info.filename), info.file_size, lambda i=info: archive.open(i), not info.is_dir())
 
 
-def _tar(path: Path) -> Iterator[Member]:
-    with tarfile.open(path, "r|*") as archive:
-        for info in archive:
+class _Header(tarfile.TarInfo):
+    """One whose notes are read only where they are as short as notes are: a few kilobytes may become gigabytes."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in NOTES and self.size > LONGEST_NOTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]  # made to be overridden, as tarfile.py says
+
+
+def _tar(path: Path, bounds: Bounds) -> Iterator[Member]:
+    with tarfile.open(path, "r|*", tarinfo=_Header) as archive:
+        for number, info in enumerate(archive, 1):
             archive.members = []  # type: ignore[attr-defined]  # or it would keep all that it has seen
-            if info.isfile():
-                yield Member(printable(info.name), info.size, lambda i=info: _opened(archive, i))
+            # where the next header is said to be: the way there is decompressed, or walked in small steps for ever
+            if archive.offset > bounds.bytes + number * ROOM_OF_HEADERS:
+                raise UnreadableDataset(TOO_LARGE.format(bounds.bytes))
+            yield Member(printable(info.name), info.size, lambda i=info: _opened(archive, i), info.isfile())
 
 
 def _opened(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

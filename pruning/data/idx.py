@@ -21,7 +21,7 @@ from pruning.errors import UnreadableDataset
 
 NAME = re.compile(r"(images|labels)[-._]idx\d[-._]ubyte(\.gz)?$")
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-EXAMPLES = 4096  # read together
+PIECE = 1 << 24  # bytes read together
 
 
 def read_idx(path: Path, how: Preprocess, shelf: Shelf) -> None:
@@ -61,8 +61,8 @@ def _read(file: IO[bytes], name: str, key: str, how: Preprocess, shelf: Shelf) -
         _read_images(file, name, key, shape, how, shelf)
         return
     array = shelf.make(key, shape, dtype)
-    for i in range(0, shape[0], EXAMPLES):
-        array[i : i + EXAMPLES] = _next(file, name, (min(EXAMPLES, shape[0] - i), *shape[1:]), dtype)
+    for i, n in _pieces(shape, dtype):
+        array[i : i + n] = _next(file, name, (n, *shape[1:]), dtype)
 
 
 def _read_images(file: IO[bytes], name: str, key: str, shape: tuple[int, ...], how: Preprocess, shelf: Shelf) -> None:
@@ -70,9 +70,9 @@ def _read_images(file: IO[bytes], name: str, key: str, shape: tuple[int, ...], h
         raise UnreadableDataset(f"{name} holds images of {shape[1]} x {shape[2]} pixels; take the files as they are")
     decoder = Decoder(how, shelf.bounds, how.size or (shape[1], shape[2]), how.color or "gray")
     array = shelf.make(key, (shape[0], *decoder.shape), "u1")
-    for i in range(0, shape[0], EXAMPLES):
-        pixels = _next(file, name, (min(EXAMPLES, shape[0] - i), *shape[1:]), np.dtype("u1"))
-        array[i : i + len(pixels)] = [decoder.shaped(Image.fromarray(p)) for p in pixels]
+    for i, n in _pieces(shape, np.dtype("u1")):
+        for place, pixels in enumerate(_next(file, name, (n, *shape[1:]), np.dtype("u1")), i):
+            array[place] = decoder.shaped(Image.fromarray(pixels))
 
 
 def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -84,6 +84,12 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
     if len(lengths) < 4 * head[3]:
         raise UnreadableDataset(f"{name} is damaged or truncated: it ends in its header")
     return struct.unpack(f">{head[3]}I", lengths), np.dtype(TYPES[head[2]])
+
+
+def _pieces(shape: tuple[int, ...], dtype: np.dtype) -> Iterator[tuple[int, int]]:
+    """Where to read on along axis 0, and how many rows: as many as fit into a piece, or one."""
+    step = max(1, PIECE // max(1, math.prod(shape[1:]) * dtype.itemsize))
+    return ((i, min(step, shape[0] - i)) for i in range(0, shape[0], step))
 
 
 def _next(file: IO[bytes], name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

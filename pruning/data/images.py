@@ -1,6 +1,7 @@
 """Images by Pillow: limited before they are decoded, brought to one size and colour, decoded by several threads."""
 
 import io
+import math
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ MODES = {"rgb": "RGB", "gray": "L"}
 GRAY = ("1", "L", "LA")
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 TOGETHER = 1 << 26  # encoded bytes that wait to be decoded
+DECODED_TOGETHER = 1 << 28  # bytes that wait to be taken: an image of a kilobyte may become 100 MB
 MOST_TOGETHER = 512
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 Place = TypeVar("Place")
@@ -80,8 +82,9 @@ class Decoder:
 
     def decode_all(self, images: Iterable[tuple[Place, Encoded]]) -> Iterator[tuple[Place, np.ndarray]]:
         """Decode with a thread for each core, a bounded number of bytes at a time; the order is kept."""
+        most = min(MOST_TOGETHER, max(1, DECODED_TOGETHER // math.prod(self.shape)))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            for batch in _batches(images):
+            for batch in _batches(images, most):
                 decoded = pool.map(self.decode, (encoded for _, encoded in batch))
                 yield from zip((place for place, _ in batch), decoded, strict=True)
 
@@ -104,13 +107,13 @@ def _opened(encoded: Encoded, bounds: Bounds) -> Image.Image:
     return image
 
 
-def _batches(images: Iterable[tuple[Place, Encoded]]) -> Iterator[list[tuple[Place, Encoded]]]:
+def _batches(images: Iterable[tuple[Place, Encoded]], most: int) -> Iterator[list[tuple[Place, Encoded]]]:
     batch: list[tuple[Place, Encoded]] = []
     size = 0
     for image in images:
         batch.append(image)
         size += len(image[1].content)
-        if size >= TOGETHER or len(batch) >= MOST_TOGETHER:
+        if size >= TOGETHER or len(batch) >= most:
             yield batch
             batch, size = [], 0
     if batch:

@@ -54,9 +54,11 @@ def _read(archive: zipfile.ZipFile, key: str, name: str, shelf: Shelf) -> None:
                 with archive.open(name) as again:
                     shelf.make(key, shape, dtype)[...] = npy.read_array(again, allow_pickle=False)
             else:
-                _fill(shelf.make(key, shape, dtype), file)
-    except (ValueError, TokenError, SyntaxError) as error:
-        raise UnreadableDataset(f"{key} is not a readable array: {error}") from error
+                _fill(shelf.make(key, shape, dtype), file, key)
+    except (ValueError, TokenError, SyntaxError) as error:  # they speak of Python's own parser
+        raise UnreadableDataset(
+            f"{key} is not a readable array: its header is damaged, or none that NumPy writes; save it again"
+        ) from error
 
 
 def _header(file: IO[bytes], key: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -75,9 +77,14 @@ def _header(file: IO[bytes], key: str, size: int) -> tuple[tuple[int, ...], bool
     return shape, by_column, dtype
 
 
-def _fill(array: np.ndarray, file: IO[bytes]) -> None:
-    """Stream the rest of a file into an array, which has just its size."""
+def _fill(array: np.ndarray, file: IO[bytes], key: str) -> None:
+    """Stream the rest of a file into an array, which has just its size.
+
+    Raises: UnreadableDataset: it ends before; a sum over what is there would not tell.
+    """
     flat, place = array.reshape(-1).view(np.uint8), 0
     while piece := file.read(PIECE):
         flat[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
         place += len(piece)
+    if place < array.nbytes:
+        raise UnreadableDataset(f"{key} ends after {place:,} of {array.nbytes:,} bytes; save it again")

@@ -71,7 +71,7 @@ def _look(path: Path, bounds: Bounds) -> tuple[Counter[str], Columns, pa.RecordB
         columns = columns or _columns(file.schema_arrow)
         _check_columns(file.schema_arrow, columns)
         if first is None and file.metadata.num_rows:
-            first = next(_batches(file, name, columns, 1))
+            first = next(_batches(file, name, columns, 1), None)
     if first is None or columns is None or not rows["train"] or not rows["test"]:
         raise UnreadableDataset(
             "the archive needs Parquet files of both splits, named such as train-00000-of-00001.parquet and "
@@ -117,6 +117,8 @@ def _told(name: str) -> Iterator[None]:
 
 def _check_size(file: pq.ParquetFile, name: str, bounds: Bounds) -> None:
     groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+    if min(file.metadata.num_rows, *groups, 0) < 0:
+        raise UnreadableDataset(f"{name} says that it has less than nothing in it; it is damaged: write it again")
     if sum(groups) > bounds.bytes:
         raise UnreadableDataset(
             f"{name} takes {sum(groups):,} bytes when decompressed; at most {bounds.bytes:,} are taken"
@@ -169,14 +171,18 @@ def _class_names(schema: pa.Schema, label: str | None) -> tuple[str, ...]:
         names = said["info"]["features"][label]["names"]
         is_sane = isinstance(names, list) and len(names) <= MOST_NAMES
         return tuple(printable(str(name))[:LONGEST_NAME] for name in names) if is_sane else ()
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return ()
 
 
 def _fill(path: Path, columns: Columns, decoder: Decoder | None, shelf: Shelf) -> None:
     rows: Counter[str] = Counter()
     for name, split, file in _files(path, shelf.bounds):
+        left = file.metadata.num_rows  # room was made for so many
         for batch in _batches(file, name, columns):
+            left -= batch.num_rows
+            if left < 0:
+                break
             begin, end = rows[split], rows[split] + batch.num_rows
             for key, values in _values(batch, columns, decoder).items():
                 array = shelf.arrays[_key(key, split)]
@@ -184,8 +190,14 @@ def _fill(path: Path, columns: Columns, decoder: Decoder | None, shelf: Shelf) -
                     raise UnreadableDataset(
                         f"{name} holds lists of other lengths for {key} than those of the first row; pad them"
                     )
+                if not np.can_cast(values.dtype, array.dtype, "same_kind"):
+                    raise UnreadableDataset(
+                        f"{name} holds {values.dtype} for {key}, the first file {array.dtype}; write both as one type"
+                    )
                 array[begin:end] = values
             rows[split] = end
+        if left:
+            raise UnreadableDataset(f"{name} does not hold as many rows as it says; it is damaged: write it again")
 
 
 def _values(batch: pa.RecordBatch, columns: Columns, decoder: Decoder | None) -> dict[str, np.ndarray]:

@@ -41,8 +41,8 @@ class Shelf:
 
         Raises: UnreadableDataset: it is empty, all arrays together take more bytes than they may, or the disk is full.
         """
-        if 0 in shape:
-            raise UnreadableDataset(f"{name} is empty")
+        if any(n < 1 for n in shape):
+            raise UnreadableDataset(f"{name} is empty: its shape is {shape}; give it examples, or leave it out")
         dtype = np.dtype(dtype)
         size = math.prod(shape) * dtype.itemsize
         total = size + sum(a.nbytes for a in self.arrays.values())

@@ -1,5 +1,6 @@
 """Whatever is done to a file, reading it ends in a data set or in a sentence."""
 
+import gzip
 import tarfile
 
 import numpy as np
@@ -51,3 +52,51 @@ def test_folders_without_end_are_refused(tmp_path):
     files = {f"{s}/{i}/x.png": png(np.zeros((2, 2), np.uint8)) for s in ("train", "test") for i in range(5)}
     with pytest.raises(UnreadableDataset, match="the images lie in more than 4 folders"):
         read(Source(pack(tmp_path / "data.zip", files), "imagefolder", bounds=Bounds(classes=4)))
+
+
+def tar(path, *headers: tarfile.TarInfo, content: bytes = b""):
+    """Headers as they are, then content, squeezed."""
+    blocks = b"".join(h.tobuf(tarfile.GNU_FORMAT) for h in headers)
+    path.write_bytes(gzip.compress(blocks + content + bytes(1024)))
+    return path
+
+
+def header(name: str, **fields: object) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in fields.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize("kind", [b"Z", b"V", b"0"])
+def test_a_way_to_the_next_member_without_end_is_not_walked(tmp_path, kind):
+    """tarfile steps over what is no file in pieces of 10 kB, where there is nothing left too: for years."""
+    path = tar(tmp_path / "data.tar.gz", header("train/a/x.png", type=kind, size=2**60))
+    with pytest.raises(UnreadableDataset, match=r"the archive's files take more than 1,000,000 bytes.*; take fewer"):
+        list(members(path, Bounds(bytes=10**6)))
+
+
+def test_members_that_are_no_files_are_counted(tmp_path):
+    path = tar(tmp_path / "data.tar.gz", *[header("train/a", type=tarfile.DIRTYPE)] * 20)
+    with pytest.raises(UnreadableDataset, match="more than 10 files"):
+        list(members(path, Bounds(members=10)))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_long_notes_of_a_header_are_not_read(tmp_path, kind):
+    path = tar(tmp_path / "data.tar.gz", header("notes", type=kind, size=2**24), content=bytes(2**24))
+    with pytest.raises(UnreadableDataset, match=r"not a zip, npz or tar archive, .* \(a header of 16,777,216 bytes\)"):
+        list(members(path, Bounds()))
+
+
+def test_sizes_below_zero_do_not_make_room(tmp_path):
+    path = tar(tmp_path / "data.tar.gz", header("train/a/x.png", size=-(2**50)))
+    with pytest.raises(UnreadableDataset, match="damaged"):
+        list(members(path, Bounds()))
+
+
+@pytest.mark.parametrize("format", ["idx", "parquet", "imagefolder"])
+def test_a_file_without_a_name_is_passed_over(tmp_path, format):
+    path = tar(tmp_path / "data.tar.gz", header("."), header("./"))
+    with pytest.raises(UnreadableDataset, match="the archive (holds no IDX files|needs Parquet files|has no images)"):
+        read(Source(path, format))

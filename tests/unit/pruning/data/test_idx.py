@@ -6,6 +6,7 @@ import pytest
 
 from pruning.analysis import Preprocess
 from pruning.data.cache import Source, read
+from pruning.data.idx import _pieces
 from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
 from tests.conftest import pack
@@ -68,3 +69,9 @@ def test_numbers_other_than_bytes(tmp_path):
 def test_what_is_wrong_is_said(tmp_path, change, says):
     with pytest.raises(UnreadableDataset, match=says):
         dataset(tmp_path, {k: v for k, v in (GOOD | change).items() if v is not None})
+
+
+def test_large_images_are_read_one_after_the_other():
+    """4,096 of them at once were 128 GB."""
+    assert list(_pieces((3, 8192, 8192), np.dtype("u1"))) == [(0, 1), (1, 1), (2, 1)]
+    assert list(_pieces((2**24 + 5,), np.dtype("u1"))) == [(0, 2**24), (2**24, 5)]

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from pruning.analysis import Preprocess
+from pruning.data import images
 from pruning.data.cache import Source, read
+from pruning.data.images import Decoder, Encoded
 from pruning.data.shelf import Bounds
 from pruning.errors import UnreadableDataset
 from tests.conftest import pack, png
@@ -187,3 +189,20 @@ def test_nothing_is_written_but_arrays(tmp_path):
     assert {p.name for p in cache.rglob("*") if p.is_file()} == {"0.npy", "1.npy", "2.npy", "3.npy", "index.json"}
     read(replace(source, preprocess=Preprocess(size=(2, 2))), cache)
     assert len(list(cache.iterdir())) == 2
+
+
+def test_large_images_wait_until_others_are_taken(monkeypatch):
+    """A kilobyte may become 100 MB, and 512 of them were decoded at once."""
+    monkeypatch.setattr(images, "DECODED_TOGETHER", 2 * A.nbytes)
+    asked = []
+
+    def encoded():
+        for i in range(6):
+            asked.append(i)
+            yield i, Encoded("a.png", png(A))
+
+    decoder = Decoder.like(Encoded("a.png", png(A)), Preprocess(), Bounds())
+    found = decoder.decode_all(encoded())
+    next(found)
+    assert asked == [0, 1]
+    assert [place for place, _ in found] == [1, 2, 3, 4, 5]

@@ -1,11 +1,13 @@
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 
 from pruning.analysis import Preprocess
 from pruning.data.cache import Source, read
-from pruning.data.shelf import Bounds
+from pruning.data.shelf import Bounds, Shelf
 from pruning.errors import DatasetMismatch, UnreadableDataset
 from tests.conftest import save_npz
 
@@ -118,3 +120,43 @@ def test_the_summary_says_what_is_there(tmp_path):
     summary = read(Source(save_npz(tmp_path / "data.npz"))).summary("npz")
     assert summary.classes == 3 and summary.splits["train"].examples == 200
     assert summary.splits["test"].shape == (1, 6, 6) and "val" not in summary.splits
+
+
+def test_an_array_that_ends_before_it_should_is_refused(tmp_path):
+    """The archive's sizes say more than there is, its sum is that of what there is."""
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("x_train.npy")
+        whole = archive.read("x_train.npy")
+    half = whole[: len(whole) - X.nbytes // 2]
+    packed = zlib.compressobj(wbits=-15)
+    body = packed.compress(half) + packed.flush()
+    said = struct.pack("<3L", zlib.crc32(half), len(body), info.file_size)
+    for signature, offset in ((b"PK\1\2", 16), (b"PK\3\4", 14)):
+        place = content.index(signature)
+        content[place + offset : place + offset + 12] = said
+    begin = content.index(b"x_train.npy") + len("x_train.npy") + 20  # zip64, which savez asks for
+    content[begin : begin + len(body)] = body
+    path.write_bytes(content)
+    with pytest.raises(UnreadableDataset, match="x_train ends after"):
+        read(Source(path))
+
+
+@pytest.mark.parametrize("words", ["__import__('os')", "(" * 90, "{'descr': '<f4', 'shape': (" + "9" * 5000 + ",)}"])
+def test_a_header_of_other_words_is_told_in_our_own(tmp_path, words):
+    path = tmp_path / "data.npz"
+    np.savez(path, **{k: v for k, v in GOOD.items() if k != "x_train"})
+    head = words.encode() + b"\n"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x_train.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head + X.tobytes())
+    with pytest.raises(UnreadableDataset) as refusal:
+        read(Source(path))
+    said = "x_train is not a readable array: its header is damaged, or none that NumPy writes; save it again"
+    assert str(refusal.value) == said
+
+
+def test_an_axis_below_zero_is_refused(tmp_path):
+    with pytest.raises(UnreadableDataset, match=r"x is empty: its shape is \(-2, -3\)"):
+        Shelf(tmp_path).make("x", (-2, -3), "f4")

@@ -113,3 +113,42 @@ def test_what_arrow_writes_is_read_back(tmp_path):
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": [[1.0], [2.0]], "label": [0, 1]}), sink, compression="zstd")
     assert labels(dataset(tmp_path, both(sink.getvalue())).train) == [0, 1]
+
+
+def with_rows(content: bytes, rows: int, said: int) -> bytes:
+    """The footer says another number of rows, in each of its places: a zigzag varint of one byte."""
+    begin = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    old, new = bytes([2 * rows]), bytes([2 * said])
+    return content[:begin] + content[begin:-8].replace(b"\x16" + old, b"\x16" + new) + content[-8:]
+
+
+@pytest.mark.parametrize("said", [40, 63])
+def test_rows_that_are_promised_must_come(tmp_path, said):
+    content = parquet({"a": [[float(i)] for i in range(30)], "label": [i % 2 for i in range(30)]})
+    changed = with_rows(content, 30, said)
+    assert pq.ParquetFile(io.BytesIO(changed)).metadata.num_rows == said
+    with pytest.raises(UnreadableDataset, match="train-0.parquet .* damaged"):
+        dataset(tmp_path, both(changed, content))
+
+
+def test_rows_in_no_group_are_none(tmp_path):
+    sink = io.BytesIO()
+    pq.ParquetWriter(sink, pa.table(LISTS).schema).close()
+    changed = with_rows(sink.getvalue(), 0, 2)
+    assert pq.ParquetFile(io.BytesIO(changed)).metadata.num_rows == 2
+    with pytest.raises(UnreadableDataset, match="the archive needs Parquet files of both splits"):
+        dataset(tmp_path, both(changed))
+
+
+def test_labels_of_another_type_in_another_file(tmp_path):
+    """They were cut to whole numbers, silently."""
+    whole, halves = parquet({"a": [[1.0]] * 2, "label": [0, 1]}), parquet({"a": [[1.0]] * 2, "label": [0.5, 1.5]})
+    with pytest.raises(UnreadableDataset, match="test-0.parquet holds float64 for y, the first file int64; write both"):
+        dataset(tmp_path, both(whole, halves))
+
+
+def test_names_of_classes_without_end_are_none(tmp_path):
+    made = pa.table({"a": [[1.0]] * 2, "label": [0, 1]}).replace_schema_metadata({"huggingface": "[" * 100_000})
+    sink = io.BytesIO()
+    pq.write_table(made, sink)
+    assert dataset(tmp_path, both(sink.getvalue())).class_names == ()
