@@ -6,7 +6,8 @@ from fastapi_offline import FastAPIOffline
 from api import examples, pages, problems
 from api.bodies import SmallBodies
 from api.problems import PROBLEM
-from api.routes import artifacts, datasets, events, health, jobs, methods, models, plans
+from api.resumable import Resumable
+from api.routes import artifacts, datasets, events, health, jobs, methods, models, plans, transfers
 from store.settings import settings
 
 DESCRIPTION = """Prunes trained ONNX models.
@@ -21,7 +22,8 @@ def create() -> FastAPI:
     app = FastAPIOffline(title="Secateur", version="0.1.0", description=DESCRIPTION, responses={401: PROBLEM})
     problems.install(app)
     app.add_middleware(SmallBodies)
-    for noun in (models, datasets, jobs, plans, events, artifacts, methods, health):
+    app.add_middleware(Resumable)
+    for noun in (models, datasets, transfers, jobs, plans, events, artifacts, methods, health):
         app.include_router(noun.router)
     app.include_router(pages.router)
     examples.install(app)

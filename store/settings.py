@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         default=60, gt=0, description="A stored file without a row is left alone for so long: its row may be coming."
     )
     sweep_seconds: float = Field(default=10, gt=0, description="Time between two looks for lost jobs and messages.")
+    transfer_hours: float = Field(
+        default=24, gt=0, description="An upload in pieces is kept for so long after its last byte came."
+    )
 
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:

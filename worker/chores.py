@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from store import transfers
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
@@ -53,4 +54,5 @@ class _Sweep:
 CHORES = {
     "sweeper": Chore(_Sweep(), lambda: settings().sweep_seconds),
     "collector": Chore(collect, lambda: settings().grace_seconds, does_wait=True),
+    "transfers": Chore(transfers.collect, lambda: settings().grace_seconds, does_wait=True),
 }
