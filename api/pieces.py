@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from store.tables import Transfer
 SAVE_BYTES = 16 << 20  # a killed API loses at most so much of what came
 LOCK_SECONDS = 5.0
 LOOK_SECONDS = 1.0
+QUIET_SECONDS = 2.0  # a connection that says nothing for so long lets go, if another request asks
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ async def take(request: Request, asked: Transfer, checksum: Checksum | None) -> 
 
 
 async def _locked(row: Transfer) -> Part:
-    """The part file, for this request alone: who holds it now sees that it is asked for, and lets go."""
+    """The part file, for this request alone: who holds it and hears nothing sees that it is asked for, and lets go."""
     end = time.monotonic() + LOCK_SECONDS
     while True:
         part = Part(row.id)
@@ -76,15 +77,15 @@ class _Piece:
     def __init__(self, row: Transfer, part: Part, checksum: Checksum | None) -> None:
         self._row, self._part, self._checksum = row, part, checksum
         self._sum: Any = checksum and hashlib.new(checksum.algorithm, usedforsecurity=False)
-        self._saved = part.mark()
+        self._saved, self._heard = part.mark(), time.monotonic()
 
     async def receive(self, request: Request) -> None:
-        """Raises: Conflict: a newer request asks for the transfer. ClientDisconnect."""
+        """Raises: Conflict: nothing comes, and a newer request asks for the transfer. ClientDisconnect."""
         try:
             async with asyncio.timeout(None) as limit:
                 looking = asyncio.create_task(self._look(lambda: limit.reschedule(0)))
                 try:
-                    await pump(request.stream(), self._write)
+                    await pump(self._listen(request), self._write)
                 finally:
                     looking.cancel()
         except TimeoutError as error:
@@ -136,11 +137,17 @@ class _Piece:
             row.upload_id = upload.id
         return row
 
+    async def _listen(self, request: Request) -> AsyncIterator[bytes]:
+        async for chunk in request.stream():
+            self._heard = time.monotonic()
+            yield chunk
+
     async def _look(self, stop: Callable[[], None]) -> None:
-        """Stop receiving when a newer request asks: a connection that hangs must not hold the transfer."""
+        """Stop receiving when nothing comes and a newer request asks: who hangs must not hold the transfer."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            if await asyncio.to_thread(self._is_asked):
+            is_quiet = time.monotonic() - self._heard > QUIET_SECONDS
+            if is_quiet and await asyncio.to_thread(self._is_asked):
                 return stop()
 
     def _is_asked(self) -> bool:

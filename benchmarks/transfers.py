@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _send(address: str, offset: int, cut: int) -> float:
-    """From the offset to the cut, where the connection is closed; at the end the answer is awaited. Returns: seconds."""
+    """From the offset to the cut, where the connection is closed; at the end the answer is awaited."""
     place = urlsplit(address)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
     start = time.perf_counter()

@@ -156,7 +156,7 @@ class Artifact(Base):
 class Transfer(Base):
     """An upload in pieces; offset is how many of its bytes are safe.
 
-    turn counts the requests that asked for it, holder is the turn that writes: a new one asks the old one to let go.
+    turn counts the requests that asked for it, holder is the turn that writes.
     offset reaches length in the transaction that adds the upload, and not before.
     """
 

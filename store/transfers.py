@@ -1,7 +1,7 @@
 """Uploads in pieces: begun, taken by one request at a time, finished, forgotten.
 
 Who writes holds the lock of the part file (store/parts.py), and its turn is the row's holder. A newer request asks by
-raising the turn; the holder sees it, saves what it has and lets go.
+raising the turn; a holder whose connection hangs sees it, saves what it has and lets go.
 """
 
 from collections.abc import Mapping
