@@ -8,7 +8,21 @@ from api.bodies import SmallBodies
 from api.headers import Headers
 from api.problems import PROBLEM
 from api.requests import Requests
-from api.routes import artifacts, datasets, events, health, jobs, keys, methods, models, plans, quotas, webhooks
+from api.resumable import Resumable
+from api.routes import (
+    artifacts,
+    datasets,
+    events,
+    health,
+    jobs,
+    keys,
+    methods,
+    models,
+    plans,
+    quotas,
+    transfers,
+    webhooks,
+)
 from store.settings import settings
 
 DESCRIPTION = """Prunes trained ONNX models.
@@ -30,9 +44,13 @@ def create() -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(SmallBodies)
+    app.add_middleware(Resumable)
     app.add_middleware(Headers)
     app.add_middleware(Requests)  # the last is the outermost
-    for noun in (models, datasets, jobs, plans, events, artifacts, webhooks, methods, keys, quotas, health):
+    for noun in (
+        *(models, datasets, transfers, jobs, plans, events, artifacts, webhooks),
+        *(methods, keys, quotas, health),
+    ):
         app.include_router(noun.router)
     app.include_router(pages.router)
     examples.install(app)

@@ -1,8 +1,7 @@
 """Request bodies as streams: limited before they are read, hashed while they are stored."""
 
 import asyncio
-import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import Request
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -12,8 +11,8 @@ from api.problems import Problem, render
 from store.artifacts import Blob, Staged
 
 SMALL = 1 << 20
-UPLOADS = {("POST", "/v1/models"), ("POST", "/v1/datasets")}
 AROUND_A_PART = 1 << 16  # boundaries, headers, other fields
+UPLOADS = {("POST", f"/v1/{noun}{part}") for noun in ("models", "datasets") for part in ("", "/transfers")}
 PIECE = 1 << 20  # written at once, in a thread: small pieces would cost a thread switch each
 MULTIPART = {
     "multipart/form-data": {
@@ -30,43 +29,48 @@ MULTIPART = {
 async def store_body(request: Request, most: int) -> Blob:
     """The raw body, or the `file` part of a multipart one, as a stored file.
 
-    Raises: Problem 413: more than `most` bytes; 507: the disk is full; 422: empty, or no file part.
+    Raises: Problem 413: more than `most` bytes; 422: empty, or no file part. OSError: the disk is full.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     is_multipart = kind == b"multipart/form-data"
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most + (AROUND_A_PART if is_multipart else 0):
-        raise _too_large(most)
+        raise too_large(most)
     stream = request.stream()
     if is_multipart:
         stream = _file_part(stream, options.get(b"boundary", b""))
-    try:
-        return await _store(stream, most)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Problem(507, "the service has no space left for this file") from error
-        raise
-
-
-async def _store(stream: AsyncIterator[bytes], most: int) -> Blob:
-    """A piece is hashed and written in a thread while the next one is received; no more than two are in memory."""
     with Staged() as staged:
-        total, piece, writing = 0, bytearray(), asyncio.create_task(asyncio.sleep(0))
-        try:
-            async for chunk in stream:
-                total += len(chunk)
-                if total > most:
-                    raise _too_large(most)
-                piece += chunk
-                if len(piece) >= PIECE:
-                    await writing
-                    writing, piece = asyncio.create_task(asyncio.to_thread(staged.write, piece)), bytearray()
-        finally:
-            await writing
-        await asyncio.to_thread(staged.write, piece)
-        if not total:
-            raise Problem(422, "the body is empty: send the file as the raw body, or as the multipart part `file`")
+        if not await pump(_limited(stream, most), staged.write):
+            raise empty()
         return await asyncio.to_thread(staged.keep)
+
+
+async def pump(stream: AsyncIterator[bytes], write: Callable[[bytearray], None]) -> int:
+    """A piece is written in a thread while the next one is received; no more than two are in memory.
+
+    What came before the stream broke off is written too. Returns: bytes in all.
+    """
+    total, piece, writing = 0, bytearray(), asyncio.create_task(asyncio.sleep(0))
+    try:
+        async for chunk in stream:
+            total += len(chunk)
+            piece += chunk
+            if len(piece) >= PIECE:
+                await asyncio.shield(writing)  # a thread cannot be cancelled: it would write on into a closed file
+                writing, piece = asyncio.create_task(asyncio.to_thread(write, piece)), bytearray()
+    finally:
+        await writing
+        await asyncio.to_thread(write, piece)
+    return total
+
+
+async def _limited(stream: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    total = 0
+    async for chunk in stream:
+        total += len(chunk)
+        if total > most:
+            raise too_large(most)
+        yield chunk
 
 
 async def _file_part(stream: AsyncIterator[bytes], boundary: bytes) -> AsyncIterator[bytes]:
@@ -147,7 +151,7 @@ class SmallBodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body before the application does; 413 where it is too much."""
-        if scope["type"] != "http" or (scope["method"], scope["path"]) in UPLOADS:
+        if scope["type"] != "http" or _is_upload(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         body, more = bytearray(), True
@@ -155,7 +159,7 @@ class SmallBodies:
             message = await receive()
             body += message.get("body", b"")
             if len(body) > SMALL:
-                error = _too_large(SMALL)
+                error = too_large(SMALL)
                 await render(error.status, error.detail, error.headers)(scope, receive, send)
                 return
             more = message.get("more_body", False)
@@ -167,5 +171,15 @@ class SmallBodies:
         await self._app(scope, replay, send)
 
 
-def _too_large(most: int) -> Problem:
+def _is_upload(method: str, path: str) -> bool:
+    return (method, path) in UPLOADS or (method == "PATCH" and path.startswith("/v1/transfers/"))
+
+
+def too_large(most: int) -> Problem:
+    """413, before the rest is read."""
     return Problem(413, f"the body is larger than the {most:,} bytes that are taken", {"Connection": "close"})
+
+
+def empty() -> Problem:
+    """422."""
+    return Problem(422, "the body is empty: send the file as the raw body, or as the multipart part `file`")

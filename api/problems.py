@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details: the one place where exceptions meet HTTP."""
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
 from pruning.faults import sentence
 from store import logs
-from store.errors import Conflict, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
+from store.database import is_full
+from store.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
 
 REQUEST_ID = "secateur.request_id"  # where a request's scope has its id
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
@@ -25,15 +29,20 @@ TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    410: "Gone",
     411: "Length required",
+    412: "Another version of the protocol",
     413: "Too large",
+    415: "Another type of content",
     422: "Not acceptable as it is",
+    423: "Locked",
     429: "Too many requests",
+    460: "Checksum mismatch",
     500: "Internal error",
     503: "Not ready",
     507: "No space left",
 }
-STATUS_OF = {NotFound: 404, Conflict: 409, IdempotencyMismatch: 422, UnfitOwner: 422, DatasetMismatch: 422}
+STATUS_OF = {NotFound: 404, Conflict: 409, Gone: 410, IdempotencyMismatch: 422, UnfitOwner: 422, DatasetMismatch: 422}
 PROBLEM = {
     "description": "Problem details (RFC 9457)",
     "content": {
@@ -88,6 +97,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(OSError, _system)
+    app.add_exception_handler(OperationalError, _system)
+    app.add_exception_handler(ClientDisconnect, _cut)
     for kind in STATUS_OF:
         app.add_exception_handler(kind, _expected)
 
@@ -106,6 +118,16 @@ def _expected(_: Request, error: Any) -> JSONResponse:
 
 def _queue_full(_: Request, error: Any) -> JSONResponse:
     return render(429, str(error), {"Retry-After": str(error.retry_after)})
+
+
+def _system(request: Request, error: Any) -> JSONResponse:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or is_full(error):
+        return render(507, "the service has no space left for this; try again later, or ask who runs it for room")
+    return _unexpected(request, error)
+
+
+def _cut(*_: object) -> JSONResponse:
+    return render(400, "the request broke off")  # nobody reads it; but it is no error of the service
 
 
 def _invalid_request(_: Request, error: Any) -> JSONResponse:

@@ -76,19 +76,21 @@ def _run(seed: int, counts: dict[str, int], jobs: int, folder: Path) -> dict[str
 
 
 def _table(rows: dict[str, list[Outcome]]) -> None:
-    print(f"{'kind':<12}{'cases':>8}{'accepted':>10}{'refused':>9}{'no room':>9}{'found':>7}{'slowest s':>11}{'peak MB':>9}")
-    for kind, outcomes in rows.items():
-        ends = Counter(o.end for o in outcomes)
+    heads = f"{'accepted':>10}{'refused':>9}{'no room':>9}{'found':>7}{'slowest s':>11}{'peak MB':>9}"
+    print(f"{'kind':<12}{'cases':>8}{heads}")
+    for kind, ended in rows.items():
+        ends = Counter(o.end for o in ended)
         good = "".join(f"{ends[end]:>{width}}" for end, width in zip(GOOD, (10, 9, 9), strict=True))
         found = sum(ends[end] for end in FINDINGS)
-        print(f"{kind:<12}{len(outcomes):>8}{good}{found:>7}{_slowest(outcomes):>11}{_peak(outcomes):>9}")
+        print(f"{kind:<12}{len(ended):>8}{good}{found:>7}{_slowest(ended):>11}{_peak(ended):>9}")
 
 
 def _summary(rows: dict[str, list[Outcome]], seed: int, seconds: int) -> dict[str, Any]:
     every = [o for outcomes in rows.values() for o in outcomes]
     ends = Counter(o.end for o in every)
     by_kind = [
-        {"kind": k, **Counter(o.end for o in v), "slowest, s": _slowest(v), "peak, MB": _peak(v)} for k, v in rows.items()
+        {"kind": k, **Counter(o.end for o in v), "slowest, s": _slowest(v), "peak, MB": _peak(v)}
+        for k, v in rows.items()
     ]
     return {
         "cases": len(every),

@@ -20,6 +20,7 @@ NAMES = {
     "AsyncConnection": "Connection",
     "AsyncJob": "Job",
     "AsyncSecateur": "Secateur",
+    "AsyncTransfer": "Transfer",
 }
 
 

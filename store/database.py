@@ -70,6 +70,12 @@ def ping() -> None:
         session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
 
 
+def is_full(error: Exception) -> bool:
+    """Whether the database could not write because its disk is full."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(cause, "sqlstate", "") == "53100"
+
+
 @contextmanager
 def reading() -> Iterator[Session]:
     """A transaction that only reads: on SQLite it waits for nobody."""

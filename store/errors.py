@@ -12,6 +12,10 @@ class NotFound(StoreError):
     """There is nothing with this id."""
 
 
+class Gone(StoreError):
+    """It was there, and its time has run out."""
+
+
 class Conflict(StoreError):
     """The state of the thing forbids this."""
 

@@ -96,7 +96,7 @@ def get(session: Session, owner: str, job_id: str) -> Job:
 def last_events(session: Session, job_ids: Sequence[str]) -> dict[str, int]:
     """By id, the number of the newest event; jobs that are gone are not in it."""
     rows = session.execute(select(Job.id, Job.last_event).where(Job.id.in_(job_ids)))
-    return {id: number for id, number in rows.tuples()}  # noqa: C416 - dict() takes a result for a mapping
+    return {id: number for id, number in rows}  # noqa: C416 - dict() takes a result for a mapping
 
 
 def is_queued(session: Session, job_id: str) -> bool:
@@ -116,7 +116,7 @@ def take(session: Session, queues: Sequence[str], worker: str) -> Job | None:
 def owners_at_their_limit(session: Session) -> list[str]:
     """Owners of whom as many jobs run as may."""
     query = select(Job.owner, func.count()).where(Job.status.in_(("running", "cancelling"))).group_by(Job.owner)
-    rows = session.execute(query).tuples().all()
+    rows = session.execute(query).all()
     most = {owner: quotas.of(session, owner).max_jobs_running for owner, _ in rows}
     return [owner for owner, running in rows if running >= (most[owner] or inf)]
 

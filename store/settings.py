@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     otlp_endpoint: str = Field(
         default="", description="Base URL of an OTLP/HTTP collector, such as http://127.0.0.1:4318; empty: no traces."
     )
+    transfer_hours: float = Field(
+        default=24, gt=0, description="An upload in pieces is kept for so long after its last byte came."
+    )
 
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:

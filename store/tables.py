@@ -252,3 +252,26 @@ class Tally(Base):
     count: Mapped[int] = mapped_column(BigInteger)
     total: Mapped[float]
     at: Mapped[float]
+
+
+class Transfer(Base):
+    """An upload in pieces; offset is how many of its bytes are safe.
+
+    turn counts the requests that asked for it, holder is the turn that writes.
+    offset reaches length in the transaction that adds the upload, and not before.
+    """
+
+    __tablename__ = "transfers"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    described: Mapped[str | None]
+    length: Mapped[int] = mapped_column(BigInteger)
+    offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    turn: Mapped[int] = mapped_column(default=0)
+    holder: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[float] = mapped_column(default=now())
+    expires_at: Mapped[float] = mapped_column(index=True)
+    upload_id: Mapped[str | None]
+    is_new: Mapped[bool | None]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pruning.folders import trim
-from store import retention
+from store import retention, transfers
 from store.artifacts import collect
 from store.settings import settings
 from store.sweeper import sweep
@@ -71,5 +71,6 @@ CHORES = {
     "retention": Chore(retention.expire, lambda: settings().grace_seconds, does_wait=True),
     "presence": Chore(presence.here.tell, lambda: min(presence.SECONDS, settings().sweep_seconds)),
     "stall": Chore(stall.end_if_stalled, lambda: min(stall.LOOK_SECONDS, settings().stall_seconds / 4), does_wait=True),
+    "transfers": Chore(transfers.collect, lambda: settings().grace_seconds, does_wait=True),
     "report": Chore(report.report, lambda: report.SECONDS),
 }

@@ -10,10 +10,10 @@ from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM, Problem
-from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive
+from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, refuse_unknown
 from pruning.analysis import DatasetSummary, Preprocess
 from pruning.faults import sentence
-from store import datasets, uploads
+from store import uploads
 from store.tables import Dataset
 
 FORMATS = {
@@ -72,7 +72,17 @@ def _numbers(name: str, given: list[str]) -> tuple[float, ...]:
         raise Problem(422, f"{name}: give numbers, such as {name}={example}") from error
 
 
-Reading = Annotated[Preprocess, Depends(_preprocess)]
+def _parameters(
+    request: Request,
+    preprocess: Annotated[Preprocess, Depends(_preprocess)],
+    name: UploadName = "data",
+    format: Annotated[Literal["npz", "imagefolder", "parquet", "idx"], Query(description=IN_WORDS)] = "npz",
+) -> dict[str, Any]:
+    refuse_unknown(request, "dataset")
+    return {"name": name, "format": format, "preprocess": preprocess.model_dump(mode="json")}
+
+
+Parameters = Annotated[dict[str, Any], Depends(_parameters)]
 
 
 @router.post(
@@ -82,19 +92,9 @@ Reading = Annotated[Preprocess, Depends(_preprocess)]
     responses={200: {"description": "It was there already", "model": DatasetOut}, **UPLOAD},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
-async def upload(
-    request: Request,
-    response: Response,
-    owner: Owner,
-    preprocess: Reading,
-    name: UploadName = "data",
-    format: Annotated[Literal["npz", "imagefolder", "parquet", "idx"], Query(description=IN_WORDS)] = "npz",
-) -> DatasetOut:
+async def upload(request: Request, response: Response, owner: Owner, parameters: Parameters) -> DatasetOut:
     """Upload a data set as the raw body, or as the multipart part `file`."""
-    reading = format, preprocess.model_dump(mode="json")
-    return await receive(
-        request, response, owner, "dataset", DatasetOut, lambda s, blob: datasets.add(s, owner, name, blob, *reading)
-    )
+    return await receive(request, response, "dataset", DatasetOut, owner, parameters)
 
 
 @router.get("", response_model=DatasetPage)

@@ -1,6 +1,8 @@
 """Models."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
@@ -8,9 +10,9 @@ from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
 from api.problems import PROBLEM
-from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, require_ready
+from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, refuse_unknown, require_ready
 from pruning.analysis import Analysis
-from store import models, uploads
+from store import uploads
 from store.tables import Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses={404: PROBLEM})
@@ -27,6 +29,14 @@ class ModelPage(BaseModel):
     next_cursor: str | None
 
 
+def _parameters(request: Request, name: UploadName = "model.onnx") -> dict[str, Any]:
+    refuse_unknown(request, "model")
+    return {"name": name}
+
+
+Parameters = Annotated[dict[str, Any], Depends(_parameters)]
+
+
 @router.post(
     "",
     status_code=201,
@@ -34,9 +44,9 @@ class ModelPage(BaseModel):
     responses={200: {"description": "The same bytes were there already", "model": ModelOut}, **UPLOAD},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
-async def upload(request: Request, response: Response, owner: Owner, name: UploadName = "model.onnx") -> ModelOut:
+async def upload(request: Request, response: Response, owner: Owner, parameters: Parameters) -> ModelOut:
     """Upload an ONNX file as the raw body (`curl -T model.onnx -X POST`), or as the multipart part `file`."""
-    return await receive(request, response, owner, "model", ModelOut, lambda s, blob: models.add(s, owner, name, blob))
+    return await receive(request, response, "model", ModelOut, owner, parameters)
 
 
 @router.get("", response_model=ModelPage)

@@ -1,7 +1,8 @@
 """What the routes of models and data sets have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query, Request, Response
@@ -12,23 +13,23 @@ from sqlalchemy.orm import Session
 
 from api.bodies import store_body
 from api.problems import PRINTABLE, PROBLEM, Problem
-from store import artifacts, quotas, uploads
+from store import artifacts, datasets, models, quotas, uploads
 from store.artifacts import Blob
-from store.database import reading, writing
+from store.database import after_commit, reading, writing
 from store.queue import sender
 from store.settings import settings
 from store.tables import Dataset, Model
 
 Time = Annotated[datetime, BeforeValidator(lambda v: datetime.fromtimestamp(v, UTC) if isinstance(v, float) else v)]
 RETRY_SECONDS = "1"
+Kind = Literal["model", "dataset"]
 KNOWN = {
     "model": {"name"},
     "dataset": {"name", "format", "scale", "mean", "std", "size", "fit", "color", "layout"},
 }
 UploadName = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
-Row = TypeVar("Row", bound=Model | Dataset)
+ADD: dict[str, Callable[..., tuple[Model | Dataset, bool]]] = {"model": models.add, "dataset": datasets.add}
 Out = TypeVar("Out", bound="UploadOut")
-Add = Callable[[Session, Blob], tuple[Row, bool]]
 UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 507: PROBLEM}
 
 
@@ -47,52 +48,70 @@ class UploadOut(BaseModel):
     jobs: int = Field(default=0, description="How many jobs use it; it can be deleted when none does.")
 
 
-async def receive(
-    request: Request, response: Response, owner: str, kind: Literal["model", "dataset"], out: type[Out], add: Add[Row]
-) -> Out:
-    """Store the body, add its row, wake a worker; 201, or 200 where it was there already.
-
-    Raises: Problem 413, 422 or 507.
-    """
-    if unknown := set(request.query_params) - KNOWN[kind]:
-        raise Problem(
-            422, f"there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(sorted(KNOWN[kind]))}"
-        )
-    most, room = getattr(settings(), f"max_{kind}_bytes"), await run_in_threadpool(_room, owner)
-    try:
-        blob = await store_body(request, most if room is None else min(most, room))
-    except Problem as refused:
-        if refused.status == 413 and room is not None and room < most:
-            raise _full(room) from refused
-        raise
-    row, is_new = await run_in_threadpool(_add, owner, kind, out, add, blob)
-    response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"/v1/{kind}s/{row.id}"
-    return row
+def most(kind: str) -> int:
+    """The largest upload of this kind, in one body or in pieces."""
+    return settings().max_model_bytes if kind == "model" else settings().max_dataset_bytes
 
 
-def _room(owner: str) -> int | None:
+def room(owner: str) -> int | None:
+    """Bytes that the account may still store; None: no limit."""
     with reading() as session:
         return quotas.room(session, owner)
 
 
-def _full(room: int) -> Problem:
+def full(room: int) -> Problem:
+    """The account has no room for it."""
     detail = (
         f"this account has room for {room:,} more bytes: delete models, data sets or jobs, or ask for a larger quota"
     )
     return Problem(413, detail, {"Connection": "close"})
 
 
-def _add(owner: str, kind: str, out: type[Out], add: Add[Row], blob: Blob) -> tuple[Out, bool]:
-    with writing() as session:
-        room = quotas.room(session, owner) or 0
-        row, is_new = add(session, blob)
-        if is_new and not quotas.has_room(session, owner):  # others came in while this one was on its way
-            raise _full(room)
-        shown = outs(session, out, [row])[0]
+def refuse_unknown(request: Request, kind: Kind) -> None:
+    """Raises: Problem 422: a parameter that is none."""
+    if unknown := set(request.query_params) - KNOWN[kind]:
+        raise Problem(
+            422, f"there is no parameter {', '.join(sorted(unknown))}; there are {', '.join(sorted(KNOWN[kind]))}"
+        )
+
+
+async def receive(
+    request: Request, response: Response, kind: Kind, out: type[Out], owner: str, parameters: Mapping[str, Any]
+) -> Out:
+    """Store the body, add its row, wake a worker; 201, or 200 where it was there already.
+
+    Raises: Problem 413 or 422. OSError: the disk is full.
+    """
+    largest, left = most(kind), await run_in_threadpool(room, owner)
+    try:
+        blob = await store_body(request, largest if left is None else min(largest, left))
+    except Problem as refused:
+        if refused.status == 413 and left is not None and left < largest:
+            raise full(left) from refused
+        raise
+    row, is_new = await run_in_threadpool(_add, kind, out, owner, parameters, blob)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/{kind}s/{row.id}"
+    return row
+
+
+def add(
+    session: Session, kind: str, owner: str, parameters: Mapping[str, Any], blob: Blob
+) -> tuple[Model | Dataset, bool]:
+    """The row of an upload, and whether it is new; then a worker is woken. Raises: Problem 413: no room."""
+    left = quotas.room(session, owner) or 0
+    row, is_new = ADD[kind](session, owner, blob=blob, **parameters)
+    if is_new and not quotas.has_room(session, owner):  # others came in while this one was on its way
+        raise full(left)
     if is_new:
-        sender.wake(kind, row.id)
-    return shown, is_new
+        after_commit(session, partial(sender.wake, kind, row.id))
+    return row, is_new
+
+
+def _add(kind: str, out: type[Out], owner: str, parameters: Mapping[str, Any], blob: Blob) -> tuple[Out, bool]:
+    with writing() as session:
+        row, is_new = add(session, kind, owner, parameters, blob)
+        return outs(session, out, [row])[0], is_new
 
 
 def outs(session: Session, out: type[Out], rows: Sequence[Model | Dataset]) -> list[Out]:

@@ -22,9 +22,10 @@ from typing import Any
 import psutil
 
 from benchmarks.harm.case import Case
-from pruning.data.cache import Source, read, trim
+from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
 from pruning.errors import PruningError, is_out_of_memory
+from pruning.folders import trim
 from pruning.onnx.analyse import analyse
 from pruning.onnx.upload import open_upload
 from pruning.onnx.vet import Limits
@@ -135,7 +136,7 @@ def _look(case: Case, folder: Folder) -> dict[str, Any]:
         analysis, _ = analyse(open_upload(folder.upload.read_bytes(), Limits()))
         return analysis.model_dump(mode="json")
     dataset = read(Source(folder.upload, case.format, case.how, BOUNDS), folder.cache)
-    trim(folder.cache, BOUNDS.bytes)
+    trim([folder.cache], BOUNDS.bytes)
     dataset.train.prepared(slice(0, 1))
     return dataset.summary(case.format).model_dump(mode="json")
 
@@ -146,7 +147,7 @@ def verdict(look: Callable[[], dict[str, Any]]) -> tuple[str, str, str]:
         with open(os.devnull, "w") as nothing, redirect_stderr(nothing):  # noqa: PTH123
             facts = look()
         json.dumps(facts, allow_nan=False, ensure_ascii=False).encode()  # as the database and the API need it
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is a finding
         if is_out_of_memory(error):
             return "out of memory", "", _where(error)
         if not isinstance(error, PruningError):

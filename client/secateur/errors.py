@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-PASSING = (429, 502, 503, 504)  # the same request may succeed a moment later
+PASSING = (423, 429, 502, 503, 504)  # the same request may succeed a moment later
 AWAY = (502, 503, 504)
 
 

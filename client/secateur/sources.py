@@ -39,21 +39,33 @@ class Source:
         """In bytes."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
-    def pieces(self, on_bytes: OnBytes | None = None) -> Iterator[bytes]:
-        """All of it, from the start."""
-        size, sent = self.size, 0
-        for piece in self._pieces():
+    @property
+    def stamp(self) -> tuple[str, int, int] | None:
+        """Path, size and time of change; another one is another file. None: of bytes."""
+        if isinstance(self.content, bytes):
+            return None
+        facts = self.content.stat()
+        return str(self.content.resolve()), facts.st_size, facts.st_mtime_ns
+
+    def pieces(self, on_bytes: OnBytes | None = None, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """From start to end; on_bytes counts what lies before the start as done."""
+        size, sent = self.size, start
+        if on_bytes and start:
+            on_bytes(start, size)
+        for piece in self._pieces(start, size if end is None else end):
             yield piece
             sent += len(piece)
             if on_bytes:
                 on_bytes(sent, size)
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
         if isinstance(self.content, bytes):
-            yield from (self.content[i : i + PIECE] for i in range(0, len(self.content), PIECE))
+            yield from (self.content[i : min(i + PIECE, end)] for i in range(start, end, PIECE))
             return
         with self.content.open("rb") as file:
-            while piece := file.read(PIECE):
+            file.seek(start)
+            while piece := file.read(min(PIECE, end - start)):
+                start += len(piece)
                 yield piece
 
 

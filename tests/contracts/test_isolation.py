@@ -2,27 +2,35 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
+from sqlalchemy import select
 
 from api.app import create
 from pruning.onnx.analyse import analyse
 from pruning.onnx.vet import vet
-from store import artifacts, database, datasets, jobs, keys, migrate, models, quotas, uploads
+from store import artifacts, database, datasets, jobs, keys, migrate, models, quotas, transfers, uploads
 from store.database import writing
 from store.key_uses import uses
 from store.keys import Scope
 from store.queue import sender
 from store.settings import settings
-from store.tables import Dataset, Job, Model
+from store.tables import Dataset, Delivery, Job, Model
 from tests.conftest import tiny_model
 
 METHODS = ("get", "post", "put", "patch", "delete")
-OPEN = {"/healthz", "/readyz", "/metrics", "/v1/methods"}  # to everybody, and saying nothing of anybody
+OPEN = {"/healthz", "/readyz", "/v1/methods"}  # to everybody, and saying nothing of anybody
 ADMINS = ("/v1/keys", "/v1/quotas")
+TUS = {
+    "Tus-Resumable": "1.0.0",
+    "Content-Type": "application/offset+octet-stream",
+    "Upload-Offset": "0",
+    "Upload-Length": "10",
+}
 PLAN = {"budget": {"pruning_rate": 2}}
 RESULT = {
     "goal_met": True,
@@ -60,10 +68,14 @@ class House:
         files = {name: artifacts.put(f"{owner} {name}".encode()) for name in ("report.json", "report.html")}
         jobs.claim(session, job.id, "w")
         jobs.succeed(session, job.id, 1, files, {**RESULT, "headline": f"{owner}'s headline"})
-        return {"model_id": model.id, "dataset_id": data.id, "job_id": job.id, "name": "report.html"}
+        message = session.scalars(select(Delivery.id).where(Delivery.job_id == job.id)).one()
+        transfer = transfers.add(session, owner, "model", {"name": f"{owner}'s"}, 10, None)
+        ids = {"model_id": model.id, "dataset_id": data.id, "job_id": job.id, "name": "report.html"}
+        return ids | {"message_id": message, "transfer_id": transfer.id}
 
     def _job(self, session: Any, owner: str, model_id: str, dataset_id: str) -> Job:
         request = jobs.Request(model_id, dataset_id, PLAN, f"{owner}'s job", ("of", owner), f"{owner}-1", "hash")
+        request = replace(request, webhook_url="https://hooks.example.com/x")
         return jobs.create(session, owner, request)[0]
 
     def ask(self, who: str, method: str, path: str, **more: Any) -> Response:
@@ -72,6 +84,9 @@ class House:
         return self.request(method, path, headers=headers | more.pop("headers", {}), **more)
 
     def request(self, method: str, path: str, **more: Any) -> Response:
+        if "/transfers" in path:  # who does not speak tus is told so before anything is looked up
+            more["headers"] = TUS | more.pop("headers", {})
+
         async def sent() -> Response:
             async with AsyncClient(transport=ASGITransport(self.app), base_url="http://test") as client:
                 return await client.request(method, path, **more)

@@ -20,7 +20,8 @@ def run(db, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "argv", ["secateur-admin", *command])
         with pytest.raises(SystemExit) as ended:
             main()
-        return ended.value.code, capsys.readouterr().out
+        printed = capsys.readouterr()
+        return printed.err.strip() if ended.value.code == 1 else ended.value.code, printed.out
 
     return ran
 

@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import inspect, text, update
+from sqlalchemy import text, update
 
-from store import artifacts, datasets, jobs, keys, migrate, models, quotas
+from store import artifacts, datasets, jobs, keys, models, quotas
 from store.clock import now
 from store.database import reading, writing
 from store.errors import Conflict, NotFound, QueueFull, UnfitOwner
@@ -109,19 +109,6 @@ def test_the_use_of_a_key_is_written_beside_and_seldom(db):
         keys.touch(session, key_id, 0.5)
     with reading() as session:
         assert (keys.get(session, key_id).last_used_at or 0) > first
-
-
-def test_keys_of_the_older_schema_may_write(db):
-    with db.begin() as connection:
-        for column in ("name", "scope", "last_used_at", "expires_at", "revoked_at"):
-            connection.execute(text(f"ALTER TABLE keys DROP COLUMN {column}"))
-        connection.execute(text("DROP TABLE quotas"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-        old = {"id": "key_1", "owner": "anna", "hash": keys._hash("sct_old")}
-        connection.execute(text("INSERT INTO keys (id, owner, hash, created_at) VALUES (:id, :owner, :hash, 1)"), old)
-    migrate.main()
-    assert caller("sct_old") == Caller("anna", "write", "key_1")
-    assert "quotas" in inspect(db).get_table_names()
 
 
 def test_a_quota_is_the_settings_until_an_owner_has_its_own(asked):

@@ -23,7 +23,7 @@ from tests.conftest import HOUSE
 from worker import report
 
 RESULT = {"goal_met": True}
-on_sqlite = pytest.mark.parametrize("db", ["sqlite"], indirect=True)  # where the database makes no difference
+on_sqlite = pytest.mark.parametrize("empty", ["sqlite"], indirect=True)  # where the database makes no difference
 
 
 def ask(path: str, **headers: str) -> httpx.Response:
@@ -74,20 +74,20 @@ def back(job_id: str, column: str, seconds: float) -> None:
 
 
 def test_what_waits_is_counted_by_queue_with_its_age(db):
-    assert (value("secateur_queue_depth", queue="jobs"), value("secateur_queue_age_seconds", queue="jobs")) == (0, 0)
+    assert (value("secateur_queue_depth", queue="cpu"), value("secateur_queue_age_seconds", queue="cpu")) == (0, 0)
     first, *_ = new_jobs(3)
     back(first, "queued_at", 100)
     with writing() as session:
         session.execute(update(Model).values(created_at=now() - 50))
-    assert value("secateur_queue_depth", queue="jobs") == 3
-    assert value("secateur_queue_age_seconds", queue="jobs") == pytest.approx(100, abs=20)
+    assert value("secateur_queue_depth", queue="cpu") == 3
+    assert value("secateur_queue_age_seconds", queue="cpu") == pytest.approx(100, abs=20)
     assert value("secateur_uploads_waiting", kind="model") == value("secateur_uploads_waiting", kind="dataset") == 1
     assert value("secateur_queue_depth", queue="light") == 2
     assert value("secateur_queue_age_seconds", queue="light") == pytest.approx(50, abs=20)
     claim(first)
     with writing() as session:
         uploads.claim(session, Model, session.scalars(select(Model.id)).one())
-    assert value("secateur_queue_depth", queue="jobs") == 2 and value("secateur_queue_depth", queue="light") == 1
+    assert value("secateur_queue_depth", queue="cpu") == 2 and value("secateur_queue_depth", queue="light") == 1
     assert value("secateur_jobs", status="running") == 1 and value("secateur_jobs", status="queued") == 2
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, inspect, select, table, text
 
-from store import artifacts, datasets, events, job_lists, jobs, keys, migrate, models, uploads, workers
+from store import artifacts, datasets, events, job_lists, jobs, keys, migrate, models, turns, uploads, workers
 from store.artifacts import Blob
 from store.database import reading, writing
-from store.tables import Base, Dataset, Job, Model
+from store.tables import Base, Dataset, Job, Key, Model
 
 ROWS = Path(__file__).parent / "revisions"
 OWNER = "anna"
@@ -84,7 +84,9 @@ def test_rows_of_all_schemas_are_read_by_todays_store(migrated: Counter[str]) ->
         assert jobs.file(session, first, "pruned.onnx").bytes == 5_000_000_001
         assert uploads.get(session, Model, OWNER, "mdl_2").problems == ["it is no ONNX file"]
         assert uploads.get(session, Dataset, OWNER, "dat_1").summary == {"classes": 10}
-        assert session.scalar(text("SELECT owner FROM keys WHERE hash = 'a-hash'")) == OWNER
+        assert session.scalar(text("SELECT scope FROM keys WHERE hash = 'a-hash'")) == "write"
+        assert session.get_one(Key, "key_3").revoked_at is not None
+        assert turns.places(session)["job_8"] == 1
         assert {"aa11", "bb22", "cc11"} <= artifacts.named(session)
 
 

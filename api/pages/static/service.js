@@ -1,4 +1,4 @@
-// The service: requests with the key that was given, uploads with progress, looks that repeat.
+// The service: requests with the key that was given, looks that repeat.
 
 const KEY = "secateur-key";
 
@@ -11,7 +11,7 @@ export class Refusal extends Error {
 }
 
 export const key = () => sessionStorage.getItem(KEY);
-const withKey = (headers = {}) => (key() ? { ...headers, Authorization: `Bearer ${key()}` } : headers);
+export const withKey = (headers = {}) => (key() ? { ...headers, Authorization: `Bearer ${key()}` } : headers);
 
 /** One request; JSON in, JSON out. Throws Refusal with the service's sentence. */
 export async function ask(path, { method = "GET", body, headers } = {}) {
@@ -41,23 +41,6 @@ function askForKey() {
     dialog.showModal();
   });
   return asking;
-}
-
-/** Upload a file as the raw body; onProgress gets 0 to 1. Resolves to the row. */
-export function upload(path, file, onProgress) {
-  return new Promise((done, failed) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", path);
-    for (const [name, value] of Object.entries(withKey())) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
-    request.onerror = () => failed(new Error("The upload broke off: the service does not answer."));
-    request.onload = () => {
-      let body = {};
-      try { body = JSON.parse(request.responseText); } catch { body = {}; }
-      if (request.status < 300) done(body); else failed(new Refusal(request.status, body));
-    };
-    request.send(file);
-  });
 }
 
 /** Look again after `seconds` until show() says "done"; rests while the page is not seen. Never two looks at once. */

@@ -1,5 +1,6 @@
 // Choosing what a job works on: a file that is dropped and uploaded, or one that is there.
-import { ask, upload, all } from "./service.js";
+import { ask, all } from "./service.js";
+import { upload } from "./transfer.js";
 import { el, badge, bytes, percent } from "./elements.js";
 import { analysisOf, summaryOf } from "./analysis.js";
 import { fields } from "./form.js";
@@ -54,7 +55,8 @@ export class Source {
     this.progress.value = 0;
     this.said.replaceChildren(`Uploading ${file.name}, ${bytes(file.size)} ...`);
     try {
-      const row = await upload(`/v1/${this.noun}?${query}`, file, (share) => { this.progress.value = share; this.said.replaceChildren(`Uploading ${file.name}, ${bytes(file.size)}: ${percent(share, 0)}`); });
+      const said = (share, isWaiting) => { if (turn !== this.turn) return; this.progress.value = share; this.said.replaceChildren(isWaiting ? `Waiting for the service; the upload goes on at ${percent(share, 0)} by itself.` : `Uploading ${file.name}, ${bytes(file.size)}: ${percent(share, 0)}`); };
+      const row = await upload(this.noun, query, file, said, () => turn === this.turn);
       if (turn === this.turn) await this.follow(row, turn);
     } catch (error) {
       if (turn === this.turn) this.refuse([error.message]);

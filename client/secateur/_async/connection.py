@@ -8,13 +8,16 @@ from typing import Any
 import httpx
 
 from secateur import clock
+from secateur._async.transfer import AsyncTransfer, pieces
 from secateur.errors import SecateurError, Unreachable, refusal
+from secateur.memory import remembered
 from secateur.part import Part
 from secateur.patience import Patience, Tries
 from secateur.sources import OnBytes, Source
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_SECONDS = 10
+WHOLE = 16 << 20  # up to so many bytes a file goes in one request: it is soon sent again
 SAFE = ("GET", "DELETE")  # asking twice is asking once
 
 
@@ -87,7 +90,15 @@ class AsyncConnection:
             raise SecateurError(f"what answers at {self.url} is not Secateur") from error
 
     async def upload(self, path: str, source: Source, parameters: dict[str, Any], on_bytes: OnBytes | None) -> Any:
-        """POST a file; the same bytes make the same row, so that it may be sent twice. Raises: SecateurError."""
+        """Send a file; the same bytes make the same row, so that it may be sent twice. A large one goes in pieces.
+
+        Raises: SecateurError.
+        """
+        if source.size > WHOLE:
+            with remembered(source, self.url, path, {name: str(value) for name, value in parameters.items()}) as memory:
+                id = await AsyncTransfer(self, path, source, memory, on_bytes).run(parameters)
+            if id is not None:
+                return await self.json("GET", f"{path}/{id}")
         headers = {"Content-Length": str(source.size), "Content-Type": "application/octet-stream"}
         return await self.json(
             "POST", path, is_safe=True, params=parameters, headers=headers, source=source, on_bytes=on_bytes
@@ -141,7 +152,7 @@ class AsyncConnection:
         options = dict(options)
         source, on_bytes = options.pop("source", None), options.pop("on_bytes", None)
         if source is not None:
-            options["content"] = _pieces(source, on_bytes)
+            options["content"] = pieces(source, on_bytes)
         try:
             response = await self._http.request(method, path, **options)
         except httpx.HTTPError as error:
@@ -154,8 +165,3 @@ class AsyncConnection:
     def _away(self, error: httpx.HTTPError) -> Unreachable:
         reason = str(error).strip() or type(error).__name__
         return Unreachable(f"the service at {self.url} does not answer: {reason}")
-
-
-async def _pieces(source: Source, on_bytes: OnBytes | None) -> AsyncIterator[bytes]:
-    for piece in source.pieces(on_bytes):
-        yield piece
