@@ -12,7 +12,7 @@ from store.errors import Conflict, NotFound, QueueFull, UnfitOwner
 from store.key_uses import Uses
 from store.keys import Caller
 from store.settings import settings
-from store.tables import Job, Key
+from store.tables import Base, Job, Key
 
 
 @pytest.fixture
@@ -113,10 +113,9 @@ def test_the_use_of_a_key_is_written_beside_and_seldom(db):
 
 def test_keys_of_the_older_schema_may_write(db):
     with db.begin() as connection:
-        for column in ("name", "scope", "last_used_at", "expires_at", "revoked_at"):
-            connection.execute(text(f"ALTER TABLE keys DROP COLUMN {column}"))
-        connection.execute(text("DROP TABLE quotas"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        Base.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        migrate.upgrade(connection, "0002")
         old = {"id": "key_1", "owner": "anna", "hash": keys._hash("sct_old")}
         connection.execute(text("INSERT INTO keys (id, owner, hash, created_at) VALUES (:id, :owner, :hash, 1)"), old)
     migrate.main()
