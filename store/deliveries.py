@@ -100,7 +100,7 @@ def settle(session: Session, taken: Taken, outcome: Outcome) -> None:
     elif gives_up:
         values |= {"gave_up_at": now()}
     else:
-        pause = PAUSES[taken.attempt - 1] * random.uniform(1, 1 + JITTER)
+        pause = PAUSES[taken.attempt - 1] * random.uniform(1, 1 + JITTER)  # nosec B311  # no secret
         values |= {"next_at": now() + pause}
     mine = update(Delivery).where(Delivery.id == taken.id, Delivery.attempts == taken.attempt)
     if session.scalar(mine.values(**values).returning(Delivery.id)) is None:

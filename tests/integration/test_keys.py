@@ -12,7 +12,7 @@ from store.errors import Conflict, NotFound, QueueFull, UnfitOwner
 from store.key_uses import Uses
 from store.keys import Caller
 from store.settings import settings
-from store.tables import Job, Key
+from store.tables import Base, Job, Key
 
 
 @pytest.fixture
@@ -109,6 +109,18 @@ def test_the_use_of_a_key_is_written_beside_and_seldom(db):
         keys.touch(session, key_id, 0.5)
     with reading() as session:
         assert (keys.get(session, key_id).last_used_at or 0) > first
+
+
+def test_keys_of_the_older_schema_may_write(db):
+    with db.begin() as connection:
+        Base.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        migrate.upgrade(connection, "0002")
+        old = {"id": "key_1", "owner": "anna", "hash": keys._hash("sct_old")}
+        connection.execute(text("INSERT INTO keys (id, owner, hash, created_at) VALUES (:id, :owner, :hash, 1)"), old)
+    migrate.main()
+    assert caller("sct_old") == Caller("anna", "write", "key_1")
+    assert "quotas" in inspect(db).get_table_names()
 
 
 def test_a_quota_is_the_settings_until_an_owner_has_its_own(asked):
