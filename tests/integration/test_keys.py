@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import inspect, text, update
 
-from store import artifacts, datasets, jobs, keys, models, quotas
+from store import artifacts, datasets, jobs, keys, migrate, models, quotas
 from store.clock import now
 from store.database import reading, writing
 from store.errors import Conflict, NotFound, QueueFull, UnfitOwner
