@@ -43,7 +43,7 @@ def get(session: Session, owner: str, id: str) -> Transfer:
     found = session.execute(query.execution_options(populate_existing=True)).first()
     if found is None:
         raise NotFound(f"there is no transfer {id}")
-    row, is_over = found.tuple()
+    row, is_over = found
     if is_over:
         raise Gone(f"{id} has expired; begin the upload anew")
     return row
