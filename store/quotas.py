@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from store.errors import QueueFull
 from store.locks import alone
 from store.settings import settings
-from store.tables import Artifact, Dataset, Job, Model, QuotaRow
+from store.tables import Artifact, Dataset, Job, Model, QuotaRow, Transfer
 
 AWHILE = 60  # seconds, where nothing says how long a place in the queue takes
 
@@ -58,10 +58,15 @@ def put(session: Session, owner: str, limits: Mapping[str, int | None]) -> None:
 
 
 def used(session: Session, owner: str) -> Used:
-    """Files count once for each row that names them: what an account uses does not depend on others."""
+    """Files count once for each row that names them: what an account uses does not depend on others.
+
+    What has come of uploads in pieces counts too.
+    """
     running = ("running", "cancelling")
     sums = [select(func.sum(table.bytes)).where(table.owner == owner) for table in (Model, Dataset)]
     sums.append(select(func.sum(Artifact.bytes)).join(Job, Job.id == Artifact.job_id).where(Job.owner == owner))
+    under_way = (Transfer.owner == owner, Transfer.offset < Transfer.length)
+    sums.append(select(func.sum(Transfer.offset)).where(*under_way))
     return Used(
         _count(session, owner, ("queued",)),
         _count(session, owner, running),

@@ -153,7 +153,7 @@ async def _go_on(request: Request, owner: str, id: str, at: int) -> Transfer:
 def _ask(request: Request, owner: str, id: str, at: int) -> Transfer:
     with reading() as session:
         row = transfers.get(session, owner, id)
-    _check_size(row.kind, owner, row.length)
+    _check_size(row.kind, owner, row.length, row.offset)
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > row.length - at >= 0:
         raise too_large(row.length - at)
@@ -161,13 +161,13 @@ def _ask(request: Request, owner: str, id: str, at: int) -> Transfer:
         return transfers.ask(session, owner, id, at)
 
 
-def _check_size(kind: str, owner: str, length: int) -> None:
-    """Raises: Problem 413 or 422."""
+def _check_size(kind: str, owner: str, length: int, here: int = 0) -> None:
+    """Args: here: how many of its bytes have come, and count already. Raises: Problem 413 or 422."""
     if not length:
         raise empty()
     if length > (largest := most(kind)):
         raise too_large(largest)
-    if (left := room(owner)) is not None and length > left:
+    if (left := room(owner)) is not None and length - here > left:
         raise full(left)
 
 

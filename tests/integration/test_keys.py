@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import inspect, text, update
 
-from store import artifacts, datasets, jobs, keys, migrate, models, quotas
+from store import artifacts, datasets, jobs, keys, migrate, models, quotas, transfers
 from store.clock import now
 from store.database import reading, writing
 from store.errors import Conflict, NotFound, QueueFull, UnfitOwner
@@ -188,3 +188,11 @@ def test_a_full_queue_says_when_the_first_job_ends(asked):
     with pytest.raises(QueueFull) as refused:
         queue("anna", "one too many")
     assert refused.value.retry_after == 17
+
+
+def test_what_has_come_of_an_upload_in_pieces_counts(asked):
+    with writing() as session:
+        row = transfers.add(session, "anna", "model", {"name": "m"}, 10, None)
+        row.offset = 4
+    with reading() as session:
+        assert quotas.used(session, "anna").bytes_stored == 4 and quotas.used(session, "bert").bytes_stored == 0
