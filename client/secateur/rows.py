@@ -110,6 +110,8 @@ class JobRow(TypedDict):
     result: NotRequired[Result | None]
     webhook_url: NotRequired[str | None]
     expires_at: NotRequired[str | None]
+    queue: NotRequired[str]
+    priority: NotRequired[int]
 
 
 class Event(TypedDict):

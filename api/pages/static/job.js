@@ -27,7 +27,8 @@ async function showState(job, ended) {
   if (byId("about").textContent !== about.map((part) => part.textContent ?? part).join("")) byId("about").replaceChildren(...about);
   byId("live").hidden = ended;
   const left = job.eta_seconds ? `, about ${duration(job.eta_seconds)} left` : "";
-  const waiting = job.queue_position ? `waits for a worker, number ${job.queue_position} in the queue` : `${job.phase || "begins"}${job.round ? `, round ${job.round}` : ""}, ${percent(job.progress, 0)}${left}`;
+  const place = job.queue_position ? `, number ${job.queue_position} in the queue` : "";
+  const waiting = job.status === "queued" ? `waits for a worker${place}` : `${job.phase || "begins"}${job.round ? `, round ${job.round}` : ""}, ${percent(job.progress, 0)}${left}`;
   byId("state").textContent = ended ? "" : job.status === "cancelling" ? "cancelling: its process is being ended" : `${job.status}: ${waiting}`;
   byId("progress").value = job.progress;
   expected ||= (await ask("/v1/methods")).phases;

@@ -8,7 +8,7 @@ const state = () => new URLSearchParams(location.search);
 
 function shown(job) {
   const ended = ENDED.includes(job.status);
-  const waits = job.queue_position ? `number ${job.queue_position} in the queue` : job.phase || "";
+  const waits = job.queue_position ? `number ${job.queue_position} in the queue` : job.status === "queued" ? "far behind in the queue" : job.phase || "";
   const progress = ended ? [] : [el("span", { class: "grow" }, el("progress", { max: 1, value: job.progress, "aria-label": `Progress of ${job.name || job.id}` }), el("small", {}, `${percent(job.progress, 0)} ${waits}`))];
   const result = job.result;
   return row([

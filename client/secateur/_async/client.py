@@ -22,7 +22,7 @@ from secateur.rows import CheckedPlan, DatasetRow, Goal, ModelRow, Options, Read
 from secateur.sources import Data, OnBytes, PathLike, Source, as_file, is_id
 
 POLL_SECONDS = 0.3
-PARAMETERS = (*OURS, *Options.__annotations__, "plan", "name", "labels", "webhook_url")
+PARAMETERS = (*OURS, *Options.__annotations__, "plan", "name", "labels", "webhook_url", "priority")
 PAGE = 200
 
 
@@ -70,6 +70,7 @@ class AsyncSecateur:
         name: str | None = None,
         labels: Sequence[str] = (),
         webhook_url: str | None = None,
+        priority: int = 0,
         **more: Unpack[Options],
     ) -> AsyncJob: ...
 
@@ -85,6 +86,7 @@ class AsyncSecateur:
         name: str | None = None,
         labels: Sequence[str] = (),
         webhook_url: str | None = None,
+        priority: int = 0,
         **more: Unpack[Options],
     ) -> AsyncJob: ...
 
@@ -96,6 +98,7 @@ class AsyncSecateur:
         name: str | None = None,
         labels: Sequence[str] = (),
         webhook_url: str | None = None,
+        priority: int = 0,
         **named: Any,
     ) -> AsyncJob:
         """Upload what is not there yet, wait until it is examined, and post a job.
@@ -103,7 +106,7 @@ class AsyncSecateur:
         Args: model: an ONNX file, the id of an uploaded one, or a PyTorch module, then followed by an example of its
         input; data: a file, an id, or arrays: {"x_train": ..., ...}; rate: pruning rate, 20 keeps a twentieth of the
         weights; or, by name, sparsity, max_drop, multiply_adds or bytes; plan: instead, or for everything else;
-        webhook_url: is told of the job's end; more: as in upload_dataset.
+        webhook_url: is told of the job's end; priority: -10 to 10, higher goes first; more: as in upload_dataset.
         Raises: SecateurError: a file was rejected, or the plan does not fit; the message says why. OSError, BadPlan.
         ValueError: the module does not run on the example, or cannot be exported.
         """
@@ -117,7 +120,7 @@ class AsyncSecateur:
         await self.check_plan(whole)  # before gigabytes are sent
         model_id = (await self.upload_model(wanted.model))["id"]
         dataset_id = (await self.upload_dataset(wanted.data, **named))["id"]
-        return await self.submit(model_id, dataset_id, whole, name, labels, webhook_url)
+        return await self.submit(model_id, dataset_id, whole, name, labels, webhook_url, priority)
 
     async def upload_model(self, model: PathLike | Source, *, on_bytes: OnBytes | None = None) -> ModelRow:
         """Upload an ONNX file and wait until it is ready; of an id, only wait. Raises: SecateurError, OSError."""
@@ -152,14 +155,17 @@ class AsyncSecateur:
         name: str | None = None,
         labels: Sequence[str] = (),
         webhook_url: str | None = None,
+        priority: int = 0,
     ) -> AsyncJob:
         """Post a job on what is uploaded; a broken connection is tried again, and makes no second job.
 
-        Args: webhook_url: is told of the job's end; secateur.webhooks.verify is for what receives it.
+        Args: webhook_url: is told of the job's end; secateur.webhooks.verify is for what receives it. priority: -10 to
+        10, higher goes first.
         Raises: SecateurError.
         """
         body: dict[str, Any] = {"model_id": model_id, "dataset_id": dataset_id, "plan": dict(plan), "name": name}
         body |= {"labels": list(labels)} | ({"webhook_url": webhook_url} if webhook_url else {})
+        body |= {"priority": priority} if priority else {}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         state = await self._connection.json("POST", "/v1/jobs", is_safe=True, json=body, headers=headers)
         return AsyncJob(self._connection, state)

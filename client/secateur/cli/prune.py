@@ -49,6 +49,7 @@ def prune(  # an option is an argument here: typer makes the one from the other
     name: Annotated[str | None, option("Name of the job.")] = None,
     label: Annotated[list[str] | None, option("Label of the job; repeatable.")] = None,
     webhook: Annotated[str | None, option("https://... that is told of the job's end.")] = None,
+    priority: Annotated[int, option("-10 to 10; higher goes first.")] = 0,
     format: Annotated[Format | None, option("Of the data set; else guessed.", rich_help_panel=READ)] = None,
     scale: Annotated[float | None, option("(x * scale - mean) / std.", rich_help_panel=READ)] = None,
     mean: Annotated[str | None, option("One value, or one a channel: 0.5,0.4,0.3.", rich_help_panel=READ)] = None,
@@ -78,7 +79,7 @@ def prune(  # an option is an argument here: typer makes the one from the other
         client.check_plan(whole)  # before gigabytes are sent
         model_id = upload_model(client, model)
         dataset_id = upload_data(client, data, asked)
-        job = client.submit(model_id, dataset_id, whole, name, label or [], webhook)
+        job = client.submit(model_id, dataset_id, whole, name, label or [], webhook, priority)
         if not wait:
             output.document(job.state) if json else output.say(job.id)
             return exits.DONE

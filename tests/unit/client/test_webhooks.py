@@ -72,10 +72,11 @@ def test_a_secret_that_is_none_is_said_to_be_none(secret: str) -> None:
 def test_a_job_is_posted_with_its_webhook_only_where_one_is_named() -> None:
     service = Scripted().on("POST", "/v1/jobs", JOB)
     client = service.client()
-    client.submit("mdl_1", "dat_1", {}, webhook_url="https://hooks.example.com/")
+    client.submit("mdl_1", "dat_1", {}, webhook_url="https://hooks.example.com/", priority=-3)
     client.submit("mdl_1", "dat_1", {})
     sent = [json.loads(request.content) for request in service.asked]
     assert sent[0]["webhook_url"] == "https://hooks.example.com/" and "webhook_url" not in sent[1]
+    assert sent[0]["priority"] == -3 and "priority" not in sent[1]
 
 
 def test_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
