@@ -105,6 +105,7 @@ def _start(work: Work, errand: Errand, folder: Folder, scribe: Scribe) -> tuple[
     (folder.path / ERRAND).write_text(errand.model_dump_json())
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     environment |= {"SECATEUR_LOG_FORMAT": settings().log_format, TRACE: logs.known("trace_id") or ""}
+    environment["ORT_DISABLE_TELEMETRY"] = "1"  # what is pruned here is nobody's business
     environment |= {"PYTHONPATH": str(HOUSE), "TMPDIR": str(folder.path), "HOME": str(folder.path)}
     ear, mouth = os.pipe()
     arguments = (work.kind, work.id, *map(str, (work.attempt, mouth, work.memory, work.seconds, os.getpid())))
