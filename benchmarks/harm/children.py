@@ -91,7 +91,7 @@ def _fork(seed: int, chunk: Chunk, folder: Path) -> Child:
     try:
         _work(seed, chunk, place, writing)
         os._exit(0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # whatever it is, this process is not to go on as the parent
         os.write(said, traceback.format_exc().encode())
         os._exit(1)  # what the parent has opened is the parent's to close
 

@@ -42,7 +42,10 @@ def packed(rng: random.Random, files: Files) -> bytes:
         f"{k}.gz" if rng.random() < 0.5 else k: v if rng.random() < 0.5 else gzip.compress(v, 1, mtime=0)
         for k, v in files.items()
     }
-    honest = {k: (gzip.compress(files[k.removesuffix(".gz")], 1, mtime=0) if k.endswith(".gz") else files[k]) for k in squeezed}
+    honest = {
+        k: (gzip.compress(files[k.removesuffix(".gz")], 1, mtime=0) if k.endswith(".gz") else files[k])
+        for k in squeezed
+    }
     return imagefolder.packed(rng, squeezed if rng.random() < 0.1 else honest)
 
 
@@ -60,7 +63,9 @@ def bomb(rng: random.Random) -> Case:
     """Gigabytes of zeros in a gzip, as its header says, or behind what it says."""
     name = rng.choice(list(good()))
     mega = rng.choice((1, 16, 200, 300, 1024))
-    shape = rng.choice(((mega * 2**20,), (mega, 2**10, 2**10), (1, 2**10, mega * 2**10), (mega * 2**8, 64, 64), (6, 5, 5)))
+    shape = rng.choice(
+        ((mega * 2**20,), (mega, 2**10, 2**10), (1, 2**10, mega * 2**10), (mega * 2**8, 64, 64), (6, 5, 5))
+    )
     squeezed = gzip.compress(idx(shape, b""), 1, mtime=0) + _zeros() * mega
     kept = {f"{k}.gz": gzip.compress(v, 1, mtime=0) for k, v in good().items() if k != name}
     return Case("", imagefolder.packed(rng, {**kept, f"{name}.gz": squeezed}), "idx")

@@ -42,13 +42,29 @@ def many_large(rng: random.Random) -> Case:
     """Images of as many pixels as are taken, dozens of them in a file of a megabyte."""
     content = pictures.widest(rng)
     files = {f"{rng.choice(('train', 'test'))}/a/{i}.png": content for i in range(rng.choice((2, 10)))}
-    return Case("", packed(rng, {**files, "train/a/x.png": content, "test/a/x.png": content}), "imagefolder", rng.choice(HOWS))
+    return Case(
+        "", packed(rng, {**files, "train/a/x.png": content, "test/a/x.png": content}), "imagefolder", rng.choice(HOWS)
+    )
 
 
 def names(rng: random.Random) -> Case:
     """Folders that are strange, the same but for their case, or thousands."""
     image = good()[NAMES[0]]
-    folders = ("CAT", "cat", "cat ", "..a", "con", "a\u202e", "\u00e9", "e\u0301", "\U0001f600", "a\tb", "'; --", "<b>", "a" * 900)
+    folders = (
+        "CAT",
+        "cat",
+        "cat ",
+        "..a",
+        "con",
+        "a\u202e",
+        "\u00e9",
+        "e\u0301",
+        "\U0001f600",
+        "a\tb",
+        "'; --",
+        "<b>",
+        "a" * 900,
+    )
     files = {f"{s}/{f}/{i}.png": image for i, f in enumerate(rng.sample(folders, 4)) for s in ("train", "TEST", "test")}
     if rng.random() < 0.2:
         files |= {f"train/{i}/x.png": image for i in range(400)}

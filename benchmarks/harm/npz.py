@@ -12,7 +12,24 @@ from benchmarks.harm.case import Case, damaged, damaged_near
 from benchmarks.harm.zips import archive, entries_of, entry, zeros
 
 TYPES = (
-    *("<f4", ">f8", "<f2", "|u1", "<i8", ">i2", "|b1", "<u8", "<f16", "<c8", "|O", "<U4", "|S3", "|V4", "<M8[s]", "<m8"),
+    *(
+        "<f4",
+        ">f8",
+        "<f2",
+        "|u1",
+        "<i8",
+        ">i2",
+        "|b1",
+        "<u8",
+        "<f16",
+        "<c8",
+        "|O",
+        "<U4",
+        "|S3",
+        "|V4",
+        "<M8[s]",
+        "<m8",
+    ),
     *("f4", "i4,f4", ">f16", "<f12", "|i0", "<f0", "<U0", "|V0", "|S999999999", "<U2000000000", "x", "", "(2,3)f4"),
 )
 SHAPES = (

@@ -149,7 +149,13 @@ def kinds(rng: random.Random) -> Case:
     )
     names = rng.sample(("image", "label", "a", "b", "", "a.b", "\x1b[31m", "\u202e", "x" * 2000), rng.choice((1, 2, 3)))
     features: Any = rng.choice(
-        (None, "[" * 100_000, "{", '{"info": 1}', {"info": {"features": {"label": {"names": [1, None, "\ud800", "x\0"]}}}})
+        (
+            None,
+            "[" * 100_000,
+            "{",
+            '{"info": 1}',
+            {"info": {"features": {"label": {"names": [1, None, "\ud800", "x\0"]}}}},
+        )
     )
     content = table({name: rng.choice(choices) for name in names}, features)
     return Case("", packed(rng, content, content), "parquet", rng.choice((Preprocess(), Preprocess(size=(4, 4)))))

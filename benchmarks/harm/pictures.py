@@ -149,7 +149,11 @@ def segments(rng: random.Random) -> bytes:
         (0xED, b"Photoshop 3.0\x008BIM" + rng.randbytes(60)),
         (0xEE, b"Adobe" + rng.randbytes(8)),
         (0xFE, bytes(60_000)),
-        (0xC0, struct.pack(">BHHB", 8, rng.choice((0, 8, 65_535)), rng.choice((8, 65_535)), 3) + b"\1\x22\0\2\x11\1\3\x11\1"),
+        (
+            0xC0,
+            struct.pack(">BHHB", 8, rng.choice((0, 8, 65_535)), rng.choice((8, 65_535)), 3)
+            + b"\1\x22\0\2\x11\1\3\x11\1",
+        ),
         (0xDB, rng.randbytes(65)),
         (0xC4, rng.randbytes(40)),
         (0xDD, b"\0\1"),
@@ -199,9 +203,9 @@ def head(rng: random.Random) -> bytes:
 
 def other(rng: random.Random) -> bytes:
     """No image at all, or another one behind it."""
-    return rng.choice((b"", b"\0", b"<svg onload='x'/>", b"%!PS\n(evil) run", rng.randbytes(50), *written())) + rng.choice(
-        (b"", rng.choice(written()))
-    )
+    return rng.choice(
+        (b"", b"\0", b"<svg onload='x'/>", b"%!PS\n(evil) run", rng.randbytes(50), *written())
+    ) + rng.choice((b"", rng.choice(written())))
 
 
 PICTURES: tuple[Callable[[random.Random], bytes], ...] = (

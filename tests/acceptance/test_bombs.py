@@ -42,7 +42,9 @@ def table_of_missing_rows() -> bytes:
     table = parquet.table({"a": pa.FixedSizeListArray.from_arrays(np.zeros(30 * 2**20, np.int8), 2**20)})
     begin = len(table) - 8 - int.from_bytes(table[-8:-4], "little")
     said = table[begin:-8].replace(b"\x16\x3c", b"\x16\x3e")
-    return zips.archive([zips.entry(f"{split}.parquet", table[:begin] + said + table[-8:]) for split in ("train", "test")])
+    return zips.archive(
+        [zips.entry(f"{split}.parquet", table[:begin] + said + table[-8:]) for split in ("train", "test")]
+    )
 
 
 BOMBS: dict[str, tuple[str, Callable[[], bytes], str]] = {

@@ -98,5 +98,5 @@ def test_sizes_below_zero_do_not_make_room(tmp_path):
 @pytest.mark.parametrize("format", ["idx", "parquet", "imagefolder"])
 def test_a_file_without_a_name_is_passed_over(tmp_path, format):
     path = tar(tmp_path / "data.tar.gz", header("."), header("./"))
-    with pytest.raises(UnreadableDataset, match="the archive (holds no IDX files|needs Parquet files|has no images)"):
+    with pytest.raises(UnreadableDataset, match=r"the archive (holds no IDX files|needs Parquet files|has no images)"):
         read(Source(path, format))

@@ -1,5 +1,7 @@
 """Hostile and broken files: each is refused by the rule that it breaks, in words."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -167,7 +169,7 @@ def test_a_good_file_is_taken_unchanged():
     assert vet(content).SerializeToString() == content
 
 
-def chain(operator: str, times: int, side: int, **attributes: object) -> bytes:
+def chain(operator: str, times: int, side: int, **attributes: Any) -> bytes:
     """The same again and again, on values of N x 1 x side x side."""
     nodes = [helper.make_node("Expand", ["one", "s"], ["v0"])]
     for i in range(times):
