@@ -76,17 +76,17 @@ def _run(seed: int, counts: dict[str, int], jobs: int, folder: Path) -> dict[str
 
 
 def _table(rows: dict[str, list[Outcome]]) -> None:
-    heads = f"{'accepted':>10}{'refused':>9}{'no room':>9}{'found':>7}{'slowest s':>11}{'peak MB':>9}"
-    print(f"{'kind':<12}{'cases':>8}{heads}")
-    for kind, ended in rows.items():
-        ends = Counter(o.end for o in ended)
-        good = "".join(f"{ends[end]:>{width}}" for end, width in zip(GOOD, (10, 9, 9), strict=True))
+    heads = {"cases": 8, "accepted": 10, "refused": 9, "no room": 9, "found": 7, "slowest s": 11, "peak MB": 9}
+    print(f"{'kind':<12}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
+    for kind, tried in rows.items():
+        ends = Counter(o.end for o in tried)
         found = sum(ends[end] for end in FINDINGS)
-        print(f"{kind:<12}{len(ended):>8}{good}{found:>7}{_slowest(ended):>11}{_peak(ended):>9}")
+        numbers = (len(tried), *(ends[end] for end in GOOD), found, _slowest(tried), _peak(tried))
+        print(f"{kind:<12}" + "".join(f"{n:>{width}}" for n, width in zip(numbers, heads.values(), strict=True)))
 
 
 def _summary(rows: dict[str, list[Outcome]], seed: int, seconds: int) -> dict[str, Any]:
-    every = [o for outcomes in rows.values() for o in outcomes]
+    every = [o for tried in rows.values() for o in tried]
     ends = Counter(o.end for o in every)
     by_kind = [
         {"kind": k, **Counter(o.end for o in v), "slowest, s": _slowest(v), "peak, MB": _peak(v)}
@@ -109,12 +109,12 @@ def _summary(rows: dict[str, list[Outcome]], seed: int, seconds: int) -> dict[st
     }
 
 
-def _slowest(outcomes: Iterable[Outcome]) -> float:
-    return max((round(o.seconds, 1) for o in outcomes), default=0.0)
+def _slowest(tried: Iterable[Outcome]) -> float:
+    return max((round(o.seconds, 1) for o in tried), default=0.0)
 
 
-def _peak(outcomes: Iterable[Outcome]) -> float:
-    return max((round(o.peak_mb) for o in outcomes), default=0)
+def _peak(tried: Iterable[Outcome]) -> float:
+    return max((round(o.peak_mb) for o in tried), default=0)
 
 
 if __name__ == "__main__":

@@ -180,6 +180,7 @@ class Service:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SECATEUR_")}
         self.environment |= {
             "SECATEUR_DATA_DIR": str(folder),
+            "TMPDIR": str(folder / "tmp"),  # where tests can see what is left behind
             "SECATEUR_SWEEP_SECONDS": "1",
             "SECATEUR_LEASE_SECONDS": "4",
             "SECATEUR_GRACE_SECONDS": "1",
@@ -190,6 +191,7 @@ class Service:
         self.url = ""
 
     def start(self) -> "Service":
+        (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service"],
             cwd=HOUSE,

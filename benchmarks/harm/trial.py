@@ -147,7 +147,7 @@ def verdict(look: Callable[[], dict[str, Any]]) -> tuple[str, str, str]:
         with open(os.devnull, "w") as nothing, redirect_stderr(nothing):  # noqa: PTH123
             facts = look()
         json.dumps(facts, allow_nan=False, ensure_ascii=False).encode()  # as the database and the API need it
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is a finding
+    except Exception as error:  # noqa: BLE001  # what it is decides how it ended
         if is_out_of_memory(error):
             return "out of memory", "", _where(error)
         if not isinstance(error, PruningError):

@@ -1,5 +1,7 @@
 """Hostile and broken files: each is refused by the rule that it breaks, in words."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -165,3 +167,38 @@ def test_every_cut_of_a_file_is_refused_or_whole():
 def test_a_good_file_is_taken_unchanged():
     content = tiny_model().SerializeToString()
     assert vet(content).SerializeToString() == content
+
+
+def chain(operator: str, times: int, side: int, **attributes: Any) -> bytes:
+    """The same again and again, on values of N x 1 x side x side."""
+    nodes = [helper.make_node("Expand", ["one", "s"], ["v0"])]
+    for i in range(times):
+        inputs = {"MatMul": [f"v{i}"] * 2, "Conv": [f"v{i}", "w"]}.get(operator, [f"v{i}"])
+        nodes.append(helper.make_node(operator, inputs, [f"v{i + 1}"], **attributes))
+    model = tiny_model()
+    model.graph.node.extend(nodes)
+    sizes, window = np.array([1, 1, side, side]), np.zeros((1, 1, 9, 9), np.float32)
+    for name, values in {"one": np.float32(1), "s": sizes, "w": window}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(values), name))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (chain("Relu", 1000, 4096), "elements together; at most 8,589,934,592 are taken: export a smaller model"),
+        (chain("MatMul", 20, 4096), "multiply-adds for 2 examples; at most 549,755,813,888 are taken: export a smal"),
+        (chain("Conv", 500, 4096, pads=[4] * 4), "multiply-adds"),
+        (chain("AveragePool", 2, 4096, kernel_shape=[513, 513], pads=[256] * 4), "multiply-adds"),
+    ],
+    ids=["elements", "MatMul", "Conv", "AveragePool"],
+)
+def test_hours_of_work_are_refused_before_any_is_done(content, says):
+    """No value is too large, each operator is quick, and all of them kept a machine busy until its limit."""
+    with pytest.raises(RejectedModel, match=says):
+        vet(content)
+
+
+def test_small_work_is_taken():
+    for operator in ("Relu", "MatMul"):
+        vet(chain(operator, 20, 64))
