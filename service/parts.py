@@ -96,7 +96,7 @@ def parts(settings: Settings, listener: socket.socket) -> list[Part]:
         """One for each graphics card, or one."""
         cards = len([*Path("/dev").glob("nvidia[0-9]*")])
         if not cards:
-            return [worker("jobs", *(queue for queue in JOB_QUEUES if queue.startswith("cpu")))]
+            return [worker("jobs", *JOB_QUEUES)]  # also what asks for a card: it is told at once that there is none
         return [worker(f"gpu{i}", *JOB_QUEUES, CUDA_VISIBLE_DEVICES=str(i)) for i in range(cards)]
 
     api = part("api", sys.executable, "-m", "api", "--fd", str(listener.fileno()))

@@ -1,5 +1,6 @@
 """What tests share: small models and data, rows on real databases, a real service."""
 
+import asyncio
 import io
 import os
 import signal
@@ -9,10 +10,11 @@ import tarfile
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -23,6 +25,7 @@ from PIL import Image
 from sqlalchemy import create_engine, text
 from xdist.scheduler import LoadScopeScheduling
 
+Result = TypeVar("Result")
 HOUSE = Path(__file__).parent.parent
 EXAMPLES = HOUSE / "examples"
 ON_REDIS = (
@@ -48,6 +51,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoCores:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def run_async(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """In a thread of its own: Playwright leaves a loop running in that of the tests."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def save_npz(

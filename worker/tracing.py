@@ -1,5 +1,6 @@
 """Spans of a piece of work, made by the process that supervises it: the one that works may have no network."""
 
+import time
 from typing import Any
 
 from store import tracing
@@ -25,6 +26,7 @@ class JobTrace:
             return
         from opentelemetry.trace import set_span_in_context
 
+        at = time.time() if at is None else at
         self._end_phase(at)
         self._phase = self._start(name, at, set_span_in_context(self._span), {"phase": name})
 

@@ -41,7 +41,11 @@ class JobIn(BaseModel):
     name: str | None = Field(default=None, max_length=255, pattern=PRINTABLE, examples=["LeNet-5 at 20x"])
     labels: list[Label] = Field(default=[], max_length=20, examples=[["trial"]])
     priority: int = Field(
-        default=0, ge=-10, le=10, description="Higher goes first, before all jobs of everybody with a lower one."
+        default=0,
+        ge=-10,
+        le=10,
+        description="Higher goes first, before all jobs of everybody with a lower one.",
+        examples=[0],
     )
     webhook_url: str | None = Field(
         default=None,

@@ -75,7 +75,7 @@ def test_parquet_is_read_and_kept_decoded(service: Service, tmp_path) -> None:
     assert (row["format"], row["summary"]["classes"]) == ("parquet", 3)
     content = service.http.get(f"/v1/datasets/{data}/content")
     assert content.headers["content-disposition"].endswith('"data.zip"')
-    cached = list((service.folder / "cache").glob(f"{row['sha256']}-*"))
+    cached = list((service.folder / "cache").glob(f"*/{row['sha256']}-*"))
     assert len(cached) == 1
     assert service.http.delete(f"/v1/datasets/{data}").status_code == 204
     service.until("/healthz", lambda _: not cached[0].exists(), 20)

@@ -1,6 +1,5 @@
 """Nobody reaches what is another's: every path of the OpenAPI document, whatever is added to it."""
 
-import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -20,7 +19,7 @@ from store.keys import Scope
 from store.queue import sender
 from store.settings import settings
 from store.tables import Dataset, Job, Model
-from tests.conftest import tiny_model
+from tests.conftest import run_async, tiny_model
 
 METHODS = ("get", "post", "put", "patch", "delete")
 OPEN = {"/healthz", "/readyz", "/v1/methods"}  # to everybody, and saying nothing of anybody
@@ -92,7 +91,7 @@ class House:
             async with AsyncClient(transport=ASGITransport(self.app), base_url="http://test") as client:
                 return await client.request(method, path, **more)
 
-        return asyncio.run(sent())
+        return run_async(sent())
 
     def says_nothing_of_anna(self, response: Response) -> None:
         assert not [secret for secret in self.secrets if secret in response.text], response.text

@@ -1,6 +1,5 @@
 """What /metrics says of rows on real databases, and that the dashboard asks for nothing else."""
 
-import asyncio
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from store.clock import now
 from store.database import reading, writing
 from store.settings import settings
 from store.tables import Job, Model, Tally
-from tests.conftest import HOUSE
+from tests.conftest import HOUSE, run_async
 from worker import report
 
 RESULT = {"goal_met": True}
@@ -32,7 +31,7 @@ def ask(path: str, **headers: str) -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get(path, headers=headers)
 
-    return asyncio.run(asked())
+    return run_async(asked())
 
 
 def families() -> dict[str, Metric]:

@@ -5,6 +5,7 @@ import time
 from api import readiness
 from api.readiness import NO_ANSWER, OK, TOO_LATE, Readiness
 from store.checks import NotReady
+from tests.conftest import run_async
 
 
 def test_one_that_hangs_holds_up_nobody_and_is_asked_once(monkeypatch):
@@ -17,11 +18,11 @@ def test_one_that_hangs_holds_up_nobody_and_is_asked_once(monkeypatch):
         assert release.wait(30)
 
     ready = Readiness({"hangs": hangs, "well": lambda: None})
-    assert asyncio.run(ready.look()) == {"hangs": TOO_LATE, "well": OK}
-    assert asyncio.run(ready.look())["hangs"] == TOO_LATE and len(asked) == 1
+    assert run_async(ready.look()) == {"hangs": TOO_LATE, "well": OK}
+    assert run_async(ready.look())["hangs"] == TOO_LATE and len(asked) == 1
     release.set()
     end = time.monotonic() + 10
-    while asyncio.run(ready.look())["hangs"] != OK:
+    while run_async(ready.look())["hangs"] != OK:
         assert time.monotonic() < end
 
 
@@ -32,12 +33,12 @@ def test_a_reason_of_ours_is_told_and_one_of_a_driver_is_not():
     def driver() -> None:
         raise ConnectionError("redis://:hunter2@10.0.0.1/0 refused")
 
-    assert asyncio.run(Readiness({"a": ours, "b": driver}).look()) == {"a": "no space is left", "b": NO_ANSWER}
+    assert run_async(Readiness({"a": ours, "b": driver}).look()) == {"a": "no space is left", "b": NO_ANSWER}
 
 
 def test_checks_run_at_the_same_time():
     both = threading.Barrier(2, timeout=1)
-    found = asyncio.run(Readiness({"a": both.wait, "b": both.wait}).look())  # type: ignore[dict-item]
+    found = run_async(Readiness({"a": both.wait, "b": both.wait}).look())  # type: ignore[dict-item]
     assert found == {"a": OK, "b": OK}
 
 
@@ -49,5 +50,5 @@ def test_answers_are_kept_for_a_second():
         await asyncio.gather(ready.look(), ready.look())
         await ready.look()
 
-    asyncio.run(thrice())
+    run_async(thrice())
     assert len(asked) == 1

@@ -1,4 +1,3 @@
-import asyncio
 import logging
 from typing import Any
 
@@ -9,6 +8,7 @@ from fastapi import FastAPI
 from api import problems
 from api.requests import PROCESS, Requests
 from store import logs
+from tests.conftest import run_async
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def ask(app: FastAPI, path: str, method: str = "GET", **headers: str) -> httpx.R
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.request(method, path, headers=headers)
 
-    return asyncio.run(asked())
+    return run_async(asked())
 
 
 def counted(method: str, route: str, status: str) -> float:

@@ -1,6 +1,5 @@
 """Requests that are tried again, downloads that go on, errors in words."""
 
-import asyncio
 import hashlib
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import httpx
 import pytest
 from secateur import AsyncSecateur, JobEnded, Patience, SecateurError, Unreachable
 
+from tests.conftest import run_async
 from tests.unit.client.service import JOB, METRICS, REPORT, Clock, Cut, Scripted, problem
 
 BROKEN = httpx.ConnectError("refused")
@@ -149,7 +149,7 @@ def test_the_asynchronous_client_does_the_same() -> None:
             job = await (await client.job("job_1")).wait()
             return (await job.report())["headline"]
 
-    assert asyncio.run(look()) == REPORT["headline"]
+    assert run_async(look()) == REPORT["headline"]
 
 
 def test_lists_follow_the_cursor() -> None:

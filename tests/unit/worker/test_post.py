@@ -1,5 +1,6 @@
 """One try: signed, sent to the address that was checked, judged, and over in time."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -101,7 +102,7 @@ def test_an_answer_in_drops_is_no_answer(receiver: Receiver) -> None:
 def test_a_body_without_end_is_not_read(receiver: Receiver) -> None:
     def pour(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        with pytest.raises(OSError):
+        with contextlib.suppress(OSError):  # until whoever sent the message hangs up
             while not receiver.may_go.is_set():
                 handler.wfile.write(b"x" * 65536)
 
