@@ -2,12 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from store import artifacts, checkpoints, events, jobs, uploads
+from store.artifacts import Blob
 from store.database import writing
 from store.settings import settings
 from store.tables import Dataset, Model
@@ -102,11 +104,17 @@ class JobScribe:
         patiently(lambda s: jobs.save_checkpoint(s, self.job_id, self.attempt, name))
 
     def _deliver(self, said: Delivered, folder: Folder) -> None:
-        blobs = {}
-        for name in said.files:
-            with folder.open(name) as file:
-                blobs[name] = artifacts.take(file)
-        patiently(lambda s: jobs.succeed(s, self.job_id, self.attempt, blobs, said.result))
+        while True:
+            blobs = {name: _taken(folder, name) for name in said.files}
+            try:
+                patiently(lambda s, blobs=blobs: self._publish(s, blobs, said.result))
+                return
+            except FileNotFoundError:
+                log.warning("a file was collected before it had its row; it is stored again", exc_info=True)
+
+    def _publish(self, session: Session, blobs: Mapping[str, Blob], result: Mapping[str, Any]) -> None:
+        jobs.succeed(session, self.job_id, self.attempt, blobs, result)
+        artifacts.touch(*blobs.values())
 
     def _event(self, session: Session, kind: str, data: dict[str, object], **columns: object) -> None:
         jobs.progress(session, self.job_id, self.attempt, columns)
@@ -130,6 +138,11 @@ class UploadScribe:
                 patiently(lambda s: write(s, self.table, self.id, self.attempt, message.problems, message.facts))
             case _:
                 raise Garbled(f"who looks at an upload does not say {message.kind}")
+
+
+def _taken(folder: Folder, name: str) -> Blob:
+    with folder.open(name) as file:
+        return artifacts.take(file)
 
 
 def patiently(write: Callable[[Session], object]) -> None:

@@ -101,6 +101,7 @@ def add(
     """The row of an upload, and whether it is new; then a worker is woken. Raises: Problem 413: no room."""
     left = quotas.room(session, owner) or 0
     row, is_new = ADD[kind](session, owner, blob=blob, **parameters)
+    artifacts.touch(blob)
     if is_new and not quotas.has_room(session, owner):  # others came in while this one was on its way
         raise full(left)
     if is_new:

@@ -115,6 +115,7 @@ def test_one_trace_from_the_post_to_the_last_phase(watched: Service, done: dict,
 def test_lines_say_whose_they_are(watched: Service, done: dict, collector: Collector) -> None:
     answer = watched.http.get("/v1/jobs?q=hunter2", headers={"X-Request-Id": "mine-1"})
     assert answer.headers["x-request-id"] == "mine-1"
+    watched.until("/healthz", lambda _: any(line.get("request_id") == "mine-1" for line in lines(watched, "api")), 10)
     (access,) = [line for line in lines(watched, "api") if line.get("request_id") == "mine-1"]
     assert access["logger"] == "api.requests" and access["ms"] > 0
     said = {k: access[k] for k in ("level", "method", "route", "status", "owner")}

@@ -377,3 +377,15 @@ def test_an_interrupted_upload_leaves_nothing(db):
         staged.write(b"half")
         raise RuntimeError
     assert list(settings().artifacts.iterdir()) == []
+
+
+def test_a_file_whose_row_is_coming_is_not_collected(db):
+    blob = artifacts.put(b"stored long before its row")
+    age(artifacts.path(blob.sha256))
+    artifacts.touch(blob)
+    artifacts.collect()
+    assert artifacts.path(blob.sha256).exists()
+    age(artifacts.path(blob.sha256))
+    artifacts.collect()
+    with pytest.raises(FileNotFoundError):
+        artifacts.touch(blob)
