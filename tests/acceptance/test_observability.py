@@ -193,7 +193,7 @@ def test_an_api_without_database_and_broker_tells_no_password(tmp_path: Path) ->
 
 
 def test_a_worker_without_database_and_broker_tells_no_password(tmp_path: Path) -> None:
-    command = ("-m", "celery", "-A", "worker.app", "worker", "-Q", "jobs", "-l", "INFO")
+    command = ("-m", "celery", "-A", "worker.app", "worker", "-Q", "cpu", "-l", "INFO")
     with started(tmp_path, *command) as written:
         until(written, "Cannot connect to")
     no_secret_in(written.read_text())
