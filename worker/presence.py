@@ -21,6 +21,7 @@ from store.settings import settings
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 SECONDS = 3.0  # between two looks
+SETTLED_SECONDS = 0.002  # the signal of a task's end comes before Celery forgets the task, by microseconds
 NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,15 @@ class Presence:
             yield
         finally:
             self.busy_with, self.done = None, self.done + 1
+
+    def look_again(self) -> None:
+        """A task has ended, in whatever thread: read the next message now.
+
+        With worker_disable_prefetch nothing is read while a task runs; Celery's event loop sleeps, and the end of a
+        task in a thread does not wake it: it would look again at its next tick, up to a second later.
+        """
+        if self._consumer and (hub := self._consumer.hub):
+            hub.call_soon(hub.call_later, SETTLED_SECONDS, _nothing)
 
     @property
     def queues(self) -> list[str]:
@@ -89,6 +99,10 @@ class Presence:
         if orders.leaving and not taking and self.busy_with is None:
             log.info("this worker is idle and ends, as it was told")
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _nothing() -> None:
+    """The timer that calls this ends a sleep."""
 
 
 @cache
