@@ -5,6 +5,7 @@ import enum
 OUT_OF_MEMORY = 86  # exit statuses of a process that met a limit and could still say so
 NO_SPACE = 87
 UNFORESEEN = 88
+LOST = 89  # one of several processes that do a job was killed or crashed
 
 
 class Ended(enum.Enum):

@@ -20,6 +20,7 @@ from worker.errand import ERRAND, TRACE, DatasetErrand, Errand, JobErrand
 from worker.messages import Voice
 
 FILES = 4096
+log = logging.getLogger(__name__)
 _errands: TypeAdapter[Errand] = TypeAdapter(Errand)
 
 
@@ -50,8 +51,12 @@ def main(arguments: list[str]) -> int:
     errand = _errands.validate_json(Path(ERRAND).read_bytes())
     has_data = isinstance(errand, JobErrand | DatasetErrand)
     limit(memory, seconds, max(memory, errand.data.most_bytes if has_data else 0))
-    walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])])
-    logging.getLogger(__name__).info("%s", walls)
+    together = isinstance(errand, JobErrand) and errand.processes > 1
+    walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])], together)
+    log.info("%s", walls)
+    if together and walls.network:
+        log.warning("one process does this job: several would need sockets, which are refused here")
+        errand = errand.model_copy(update={"processes": 1})
     from worker import work  # only now: its libraries start threads, which the walls would not hold
 
     return work.do(id, errand, Voice(pipe), memory)

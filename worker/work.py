@@ -10,23 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from safetensors import SafetensorError
 
+from pruning import launch
 from pruning.analysis import Preprocess
 from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
-from pruning.errors import PruningError, is_out_of_memory
-from pruning.listener import Metric, Phase
+from pruning.errors import LostProcess, PruningError, is_out_of_memory
+from pruning.listener import Metric, Phase, Silent
 from pruning.onnx.analyse import analyse
 from pruning.onnx.upload import open_upload
 from pruning.onnx.vet import Limits
 from pruning.order import Order
-from pruning.pipeline import prune
+from pruning.pipeline import device_of
 from pruning.plan import Plan
 from pruning.result import Result
 from pruning.stages.problem import Checkpoint
 from worker import checkpoints
-from worker.endings import NO_SPACE, OUT_OF_MEMORY, UNFORESEEN
+from worker.endings import LOST, NO_SPACE, OUT_OF_MEMORY, UNFORESEEN
 from worker.errand import DataFile, DatasetErrand, Errand, JobErrand, ModelErrand
 from worker.messages import Delivered, Failed, Judged, PhaseBegins, Progress, Round, Saved, StartsOver, Voice, Warned
 
@@ -35,8 +37,8 @@ SECONDS_BETWEEN_UPDATES = 1.0
 UNREADABLE = "it cannot be read ({}); the service's log says more: please report this file"
 
 
-class Told:
-    """A listener that tells the supervisor."""
+class Told(Silent):
+    """A listener that tells the supervisor, which ends this process when it should."""
 
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
@@ -79,10 +81,6 @@ class Told:
             return
         self._voice.say(Saved(file=name))
 
-    def should_stop(self) -> bool:
-        """The supervisor ends this process when it should."""
-        return False
-
     def _eta(self, now: float, progress: float) -> float | None:
         began, first = self._first or (now, progress)
         if progress <= first:
@@ -91,7 +89,7 @@ class Told:
 
 
 def run_job(errand: JobErrand, voice: Voice, _: int) -> None:
-    """Prune, and leave the files in the folder."""
+    """Prune, in as many processes as there are to be, and leave the files in the folder."""
     order = Order(
         errand.model.read_bytes(),
         errand.data.path,
@@ -105,7 +103,8 @@ def run_job(errand: JobErrand, voice: Voice, _: int) -> None:
         errand.model_name,
         errand.dataset_name,
     )
-    delivery = prune(order, Told(voice), _resume(errand.checkpoint, voice))
+    resume, processes = _resume(errand.checkpoint, voice), _processes(errand.processes, order.plan)
+    delivery = launch.prune(order, Told(voice), resume, processes)
     for name, content in delivery.files.items():
         Path(name).write_bytes(content)
     result = Result.of(delivery.report).model_dump(mode="json")
@@ -150,6 +149,9 @@ def do(id: str, errand: Errand, voice: Voice, memory: int) -> int:
             return OUT_OF_MEMORY
         if is_disk_full(error):
             return NO_SPACE
+        if isinstance(error, LostProcess):
+            log.error("%s %s: %s", errand.kind, id, error)
+            return LOST
         if isinstance(error, PruningError):
             voice.say(Failed(error=str(error)))
             return 0
@@ -173,6 +175,11 @@ def limit_addresses(memory: int) -> None:
     """
     most = psutil.Process(os.getpid()).memory_info().vms + memory
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _processes(most: int, plan: Plan) -> int:
+    """No more than there are devices, where the job runs on such: each process takes one of its own."""
+    return min(most, torch.cuda.device_count()) if device_of(plan).type == "cuda" else most
 
 
 def _source(data: DataFile) -> Source:
