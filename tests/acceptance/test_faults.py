@@ -51,7 +51,7 @@ def events(service: Service, job_id: str) -> list[dict]:
     return found
 
 
-def check_done_once(service: Service, job_id: str, resumed_after: int) -> None:
+def check_done_once(service: Service, job_id: str, resumed_after: int, plan: Mapping[str, Any] = LONG) -> None:
     """Succeeded once; no round up to the checkpoint was done twice; one file, nothing left over."""
     job = service.ended(job_id)
     assert job["status"] == "succeeded", job["error"]
@@ -59,11 +59,11 @@ def check_done_once(service: Service, job_id: str, resumed_after: int) -> None:
     statuses = [e["data"]["status"] for e in told if e["kind"] == "status"]
     assert statuses.count("succeeded") == 1 and statuses[-1] == "succeeded"
     rounds = [e["data"]["round"] for e in told if e["kind"] == "round" and e["data"]["phase"] == "admm"]
-    assert sorted(set(rounds)) == list(range(1, LONG["admm"]["rounds"] + 1))
-    assert len(rounds) <= LONG["admm"]["rounds"] + 1  # only the round that was under way is done again
+    assert sorted(set(rounds)) == list(range(1, plan["admm"]["rounds"] + 1))
+    assert len(rounds) <= plan["admm"]["rounds"] + 1  # only the round that was under way is done again
     assert all(rounds.count(r) == 1 for r in range(1, resumed_after))
     metrics = service.http.get(f"/v1/jobs/{job_id}/metrics").json()
-    assert metrics["step"] == list(range(LONG["admm"]["rounds"] + LONG["retrain"]["epochs"] + 1))
+    assert metrics["step"] == list(range(plan["admm"]["rounds"] + plan["retrain"]["epochs"] + 1))
     files = service.http.get(f"/v1/jobs/{job_id}/artifacts").json()["items"]
     assert [f["name"] for f in files].count("pruned.onnx") == 1
     service.until("/healthz", lambda _: stored(service) == named(service), 10)  # what a kill left is collected
