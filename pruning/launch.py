@@ -136,7 +136,7 @@ def _joined(store: Store, group: Group) -> Iterator[Group]:
 
 
 def _own_device(rank: int) -> int:
-    """Of the devices that this process sees, one that no other takes while there are as many; torchrun may say which."""
+    """Of the devices that this process sees, one for each process while they are enough; torchrun may say which."""
     return int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count()
 
 

@@ -86,8 +86,7 @@ def parts(settings: Settings, listener: socket.socket) -> list[Part]:
         return Part(name, list(command), environment, logs / f"{name}.log")
 
     def worker(name: str, *queues: str, **more: str) -> Part:
-        celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
-        made = part(f"worker-{name}", *celery, "-Q", ",".join(queues), "-n", f"{name}@%h", "-l", "INFO")
+        made = part(f"worker-{name}", *worker_command(name, *queues))
         made.environment = {**environment, **more}
         made.patience += settings.handover_seconds
         return made
@@ -103,6 +102,12 @@ def parts(settings: Settings, listener: socket.socket) -> list[Part]:
     api.files = (listener.fileno(),)
     broker = [] if settings.broker_url else [part("broker", *_valkey(settings))]
     return [*broker, api, *job_workers(), worker("light", LIGHT)]
+
+
+def worker_command(name: str, *queues: str) -> list[str]:
+    """What starts a worker that takes from these queues."""
+    celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
+    return [*celery, "-Q", ",".join(queues), "-n", f"{name}@%h", "-l", "INFO"]
 
 
 def _valkey(settings: Settings) -> list[str]:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from store import logs
 from worker import sandbox
 from worker.children import die_with_parent, end_if_orphaned
+from worker.endings import UNFORESEEN, status_of
 from worker.errand import ERRAND, TRACE, DatasetErrand, Errand, JobErrand
 from worker.messages import Voice
 
@@ -59,7 +60,13 @@ def main(arguments: list[str]) -> int:
         errand = errand.model_copy(update={"processes": 1})
     from worker import work  # only now: its libraries start threads, which the walls would not hold
 
-    return work.do(id, errand, Voice(pipe), memory)
+    try:
+        work.do(id, errand, Voice(pipe), memory)
+    except Exception as error:
+        status = status_of(error)
+        log.error("%s %s: %s", kind, id, error, exc_info=status == UNFORESEEN)
+        return status
+    return 0
 
 
 if __name__ == "__main__":

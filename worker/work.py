@@ -1,6 +1,5 @@
 """The work itself, behind the walls: prune, or look at an upload, and tell the supervisor."""
 
-import errno
 import logging
 import os
 import resource
@@ -17,7 +16,7 @@ from pruning import launch
 from pruning.analysis import Preprocess
 from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
-from pruning.errors import LostProcess, PruningError, is_out_of_memory
+from pruning.errors import PruningError
 from pruning.listener import Metric, Phase, Silent
 from pruning.onnx.analyse import analyse
 from pruning.onnx.upload import open_upload
@@ -28,7 +27,7 @@ from pruning.plan import Plan
 from pruning.result import Result
 from pruning.stages.problem import Checkpoint
 from worker import checkpoints
-from worker.endings import LOST, NO_SPACE, OUT_OF_MEMORY, UNFORESEEN
+from worker.endings import NO_SPACE, UNFORESEEN, status_of
 from worker.errand import DataFile, DatasetErrand, Errand, JobErrand, ModelErrand
 from worker.messages import Delivered, Failed, Judged, PhaseBegins, Progress, Round, Saved, StartsOver, Voice, Warned
 
@@ -74,7 +73,7 @@ class Told(Silent):
         try:
             Path(name).write_bytes(checkpoints.dump(make()))
         except OSError as error:
-            if not is_disk_full(error):
+            if status_of(error) != NO_SPACE:
                 raise
             Path(name).unlink(missing_ok=True)
             self.warning("the service has no space left for a checkpoint; if the job is interrupted, more is lost")
@@ -140,32 +139,21 @@ WORK: dict[str, Callable[[Any, Voice, int], None]] = {
 }
 
 
-def do(id: str, errand: Errand, voice: Voice, memory: int) -> int:
-    """Returns the exit status; what went wrong is said to the supervisor, a traceback only in the log."""
+def do(id: str, errand: Errand, voice: Voice, memory: int) -> None:
+    """Whatever is wrong with a job is said to the supervisor, a traceback only in the log.
+
+    Raises: what this machine did not have, by worker.endings; anything unforeseen about an upload.
+    """
     try:
         WORK[errand.kind](errand, voice, memory)
     except Exception as error:
-        if is_out_of_memory(error):
-            return OUT_OF_MEMORY
-        if is_disk_full(error):
-            return NO_SPACE
-        if isinstance(error, LostProcess):
-            log.error("%s %s: %s", errand.kind, id, error)
-            return LOST
+        if errand.kind != "job" or status_of(error) != UNFORESEEN:
+            raise
         if isinstance(error, PruningError):
             voice.say(Failed(error=str(error)))
-            return 0
+            return
         log.exception("%s %s", errand.kind, id)
-        if errand.kind != "job":
-            return UNFORESEEN
         voice.say(Failed(error=f"an error in the service itself ({type(error).__name__}); its log names job {id}"))
-    return 0
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no space for a file, or no room in what this process may write."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full
 
 
 def limit_addresses(memory: int) -> None:
@@ -205,7 +193,7 @@ def _judge(voice: Voice, look: Callable[[], dict[str, Any]]) -> None:
     try:
         facts = look()
     except Exception as error:
-        if is_out_of_memory(error) or is_disk_full(error):
+        if status_of(error) != UNFORESEEN:
             raise
         log.warning("it is rejected", exc_info=True)
         problems = [str(error) if isinstance(error, PruningError) else UNREADABLE.format(type(error).__name__)]
