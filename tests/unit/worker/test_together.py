@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from service.parts import dealt_out
 from store.settings import Settings
 from tests.conftest import HOUSE
 from worker import crew, supervise
@@ -142,3 +143,10 @@ def test_each_has_a_device_of_its_own_and_no_more_start_than_there_are(monkeypat
     on = {device: Plan.model_validate({"budget": {"sparsity": 0.5}, "train": {"device": device}}) for device in DEVICES}
     assert {device: work._processes(4, plan) for device, plan in on.items()} == {"auto": 3, "cuda": 3, "cpu": 4}
     assert work._processes(2, on["cuda"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("cards", "each", "expected"), [(2, 1, ["0", "1"]), (5, 2, ["0,1", "2,3", "4"]), (2, 4, ["0,1"]), (0, 4, [])]
+)
+def test_no_card_is_two_workers(cards, each, expected):
+    assert dealt_out(cards, each) == expected
