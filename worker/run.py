@@ -9,19 +9,22 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from pruning.errors import PruningError
 from store import logs
 from worker import sandbox
 from worker.children import die_with_parent, end_if_orphaned
 from worker.endings import UNFORESEEN, status_of
 from worker.errand import ERRAND, TRACE, DatasetErrand, Errand, JobErrand
-from worker.messages import Voice
+from worker.messages import Failed, Voice
 
-FILES = 4096
 log = logging.getLogger(__name__)
+FILES = 4096
 _errands: TypeAdapter[Errand] = TypeAdapter(Errand)
 
 
@@ -58,15 +61,37 @@ def main(arguments: list[str]) -> int:
     if together and walls.network:
         log.warning("one process does this job: several would need sockets, which are refused here")
         errand = errand.model_copy(update={"processes": 1})
-    from worker import work  # only now: its libraries start threads, which the walls would not hold
+    return do(id, errand, Voice(pipe), memory)
 
+
+def do(id: str, errand: Errand, voice: Voice, memory: int) -> int:
+    """Returns the exit status; what went wrong is said to the supervisor, a traceback only in the log."""
+    deed = _deed(errand.kind)
     try:
-        work.do(id, errand, Voice(pipe), memory)
+        deed(errand, voice, memory)
     except Exception as error:
-        status = status_of(error)
-        log.error("%s %s: %s", kind, id, error, exc_info=status == UNFORESEEN)
-        return status
+        if (status := status_of(error)) != UNFORESEEN:
+            log.warning("%s %s: %s", errand.kind, id, error)
+            return status
+        if isinstance(error, PruningError):
+            voice.say(Failed(error=str(error)))
+            return 0
+        log.exception("%s %s", errand.kind, id)
+        if errand.kind != "job":
+            return UNFORESEEN
+        voice.say(Failed(error=f"an error in the service itself ({type(error).__name__}); its log names job {id}"))
     return 0
+
+
+def _deed(kind: str) -> Callable[[Any, Voice, int], None]:
+    """Loaded behind the walls, which would not hold the threads that its libraries start; no more than it needs."""
+    if kind == "job":
+        from worker.work import run_job
+
+        return run_job
+    from worker import inspection
+
+    return inspection.inspect_model if kind == "model" else inspection.inspect_dataset
 
 
 if __name__ == "__main__":

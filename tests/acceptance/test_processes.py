@@ -39,7 +39,7 @@ def test_the_result_is_that_of_one_process_although_one_of_two_was_killed(two: S
     done = in_round(two, job, 1)["round"]
     (other,) = two.pids(OTHER)
     os.kill(other, signal.SIGKILL)
-    check_done_once(two, job, done, PLAN)
+    check_done_once(two, job, done, plan=PLAN)
     assert two.http.get(f"/v1/jobs/{job}").json()["attempt"] == 2 and two.pids(OTHER) == []
     assert two.http.get(f"/v1/jobs/{job}/report").json()["manifest"]["processes"] == 2
     alone = _tensors(_pruned_alone())
