@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
 from pruning.faults import sentence
-from store import artifacts, database, logs
+from store import database, disk, logs
 from store.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
 
 REQUEST_ID = "secateur.request_id"  # where a request's scope has its id
@@ -119,7 +119,7 @@ def _queue_full(_: Request, error: Any) -> JSONResponse:
 
 
 def _system(request: Request, error: Any) -> JSONResponse:
-    if artifacts.is_full(error) or database.is_full(error):
+    if disk.is_full(error) or database.is_full(error):
         return render(507, "the service has no space left for this; try again later, or ask who runs it for room")
     return _unexpected(request, error)
 

@@ -10,7 +10,7 @@ import tarfile
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -289,6 +289,18 @@ class Service:
 
     def ended(self, job_id: str, seconds: float = 120) -> dict:
         return self.until(f"/v1/jobs/{job_id}", lambda j: j["status"] in ("succeeded", "failed", "cancelled"), seconds)
+
+
+@contextmanager
+def part_of_a_service(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen]:
+    """A process of its own, such as a worker (service.parts.worker_command), killed at the end if it still runs."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, cwd=HOUSE, env=dict(environment), stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,13 @@
 import enum
 import errno
 
-OUT_OF_MEMORY = 86  # exit statuses of a process that met a limit and could still say so
+from pruning.errors import LostProcess, is_out_of_memory
+from store.disk import is_full
+
+OUT_OF_MEMORY = 86  # exit statuses of a process that could still say why it ended
 NO_SPACE = 87
 UNFORESEEN = 88
+LOST = 89  # one of several processes that do a job was killed or crashed
 
 
 class Ended(enum.Enum):
@@ -21,7 +25,10 @@ class Ended(enum.Enum):
     CRASHED = "it was killed or crashed"
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no space for a file, or no room in what this process may write."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full
+def status_of(error: BaseException) -> int:
+    """The exit status of a process that this error ends; UNFORESEEN: it is about the work, not about this machine."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if is_full(error) or (isinstance(error, OSError) and error.errno == errno.EFBIG):  # or what it may write itself
+        return NO_SPACE
+    return LOST if isinstance(error, LostProcess) else UNFORESEEN

@@ -11,8 +11,8 @@ import psutil
 from pruning.analysis import Preprocess
 from pruning.data.cache import Source, read
 from pruning.data.shelf import Bounds
-from pruning.errors import PruningError, is_out_of_memory
-from worker.endings import is_disk_full
+from pruning.errors import PruningError
+from worker.endings import UNFORESEEN, status_of
 from worker.errand import DataFile, DatasetErrand, ModelErrand
 from worker.messages import Judged, Voice
 
@@ -66,7 +66,7 @@ def _judge(voice: Voice, look: Callable[[], dict[str, Any]]) -> None:
     try:
         facts = look()
     except Exception as error:
-        if is_out_of_memory(error) or is_disk_full(error):
+        if status_of(error) != UNFORESEEN:
             raise
         log.warning("it is rejected", exc_info=True)
         problems = [str(error) if isinstance(error, PruningError) else UNREADABLE.format(type(error).__name__)]

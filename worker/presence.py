@@ -20,6 +20,7 @@ from celery.worker import state
 from store import workers
 from store.database import writing
 from store.settings import settings
+from worker import crew
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 SECONDS = 3.0  # between two looks
@@ -112,8 +113,13 @@ def _until_settled() -> None:
 
 @cache
 def _lasting_facts() -> dict[str, Any]:
-    """What stays as it is; memory in bytes, gpus as nvidia-smi names them."""
-    return {"cores": len(os.sched_getaffinity(0)), "memory": psutil.virtual_memory().total, "gpus": _gpus()}
+    """What stays as it is; memory in bytes, gpus as nvidia-smi names them, processes that do one job."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": psutil.virtual_memory().total,
+        "gpus": _gpus(),
+        "processes": crew.processes(),
+    }
 
 
 def _gpus() -> list[str]:

@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pruning.errors import PruningError, is_out_of_memory
+from pruning.errors import PruningError
 from store import logs
 from worker import sandbox
 from worker.children import die_with_parent, end_if_orphaned
-from worker.endings import NO_SPACE, OUT_OF_MEMORY, UNFORESEEN, is_disk_full
+from worker.endings import UNFORESEEN, status_of
 from worker.errand import ERRAND, TRACE, DatasetErrand, Errand, JobErrand
 from worker.messages import Failed, Voice
 
@@ -55,8 +55,12 @@ def main(arguments: list[str]) -> int:
     errand = _errands.validate_json(Path(ERRAND).read_bytes())
     has_data = isinstance(errand, JobErrand | DatasetErrand)
     limit(memory, seconds, max(memory, errand.data.most_bytes if has_data else 0))
-    walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])])
+    together = isinstance(errand, JobErrand) and errand.processes > 1
+    walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])], together)
     log.info("%s", walls)
+    if together and walls.network:
+        log.warning("one process does this job: several would need sockets, which are refused here")
+        errand = errand.model_copy(update={"processes": 1})
     return do(id, errand, Voice(pipe), memory)
 
 
@@ -66,10 +70,9 @@ def do(id: str, errand: Errand, voice: Voice, memory: int) -> int:
     try:
         deed(errand, voice, memory)
     except Exception as error:
-        if is_out_of_memory(error):
-            return OUT_OF_MEMORY
-        if is_disk_full(error):
-            return NO_SPACE
+        if (status := status_of(error)) != UNFORESEEN:
+            log.warning("%s %s: %s", errand.kind, id, error)
+            return status
         if isinstance(error, PruningError):
             voice.say(Failed(error=str(error)))
             return 0

@@ -5,17 +5,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 
+from pruning import launch
 from pruning.analysis import Preprocess
-from pruning.listener import Metric, Phase
+from pruning.listener import Metric, Phase, Silent
 from pruning.order import Order
-from pruning.pipeline import prune
+from pruning.pipeline import device_of
 from pruning.plan import Plan
 from pruning.result import Result
 from pruning.stages.problem import Checkpoint
 from worker import checkpoints
-from worker.endings import is_disk_full
+from worker.endings import NO_SPACE, status_of
 from worker.errand import JobErrand
 from worker.messages import Delivered, PhaseBegins, Progress, Round, Saved, StartsOver, Voice, Warned
 
@@ -23,8 +25,8 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_UPDATES = 1.0
 
 
-class Told:
-    """A listener that tells the supervisor."""
+class Told(Silent):
+    """A listener that tells the supervisor, which ends this process when it should."""
 
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
@@ -60,16 +62,12 @@ class Told:
         try:
             Path(name).write_bytes(checkpoints.dump(make()))
         except OSError as error:
-            if not is_disk_full(error):
+            if status_of(error) != NO_SPACE:
                 raise
             Path(name).unlink(missing_ok=True)
             self.warning("the service has no space left for a checkpoint; if the job is interrupted, more is lost")
             return
         self._voice.say(Saved(file=name))
-
-    def should_stop(self) -> bool:
-        """The supervisor ends this process when it should."""
-        return False
 
     def _eta(self, now: float, progress: float) -> float | None:
         began, first = self._first or (now, progress)
@@ -79,7 +77,7 @@ class Told:
 
 
 def run_job(errand: JobErrand, voice: Voice, _: int) -> None:
-    """Prune, and leave the files in the folder."""
+    """Prune, in as many processes as there are to be, and leave the files in the folder."""
     order = Order(
         errand.model.read_bytes(),
         errand.data.path,
@@ -93,11 +91,17 @@ def run_job(errand: JobErrand, voice: Voice, _: int) -> None:
         errand.model_name,
         errand.dataset_name,
     )
-    delivery = prune(order, Told(voice), _resume(errand.checkpoint, voice))
+    resume, processes = _resume(errand.checkpoint, voice), _processes(errand.processes, order.plan)
+    delivery = launch.prune(order, Told(voice), resume, processes)
     for name, content in delivery.files.items():
         Path(name).write_bytes(content)
     result = Result.of(delivery.report).model_dump(mode="json")
     voice.say(Delivered(files=list(delivery.files), result=result))
+
+
+def _processes(most: int, plan: Plan) -> int:
+    """No more than there are devices, where the job runs on such: each process takes one of its own."""
+    return min(most, torch.cuda.device_count()) if device_of(plan).type == "cuda" else most
 
 
 def _resume(file: Path | None, voice: Voice) -> Checkpoint | None:

@@ -51,7 +51,9 @@ def events(service: Service, job_id: str) -> list[dict]:
     return found
 
 
-def check_done_once(service: Service, job_id: str, resumed_after: int, again: int = 1) -> None:
+def check_done_once(
+    service: Service, job_id: str, resumed_after: int, again: int = 1, plan: Mapping[str, Any] = LONG
+) -> None:
     """Succeeded once; no round up to the checkpoint was done twice, but for those under way when it was interrupted
     `again` times; one file, nothing left over.
     """
@@ -61,11 +63,11 @@ def check_done_once(service: Service, job_id: str, resumed_after: int, again: in
     statuses = [e["data"]["status"] for e in told if e["kind"] == "status"]
     assert statuses.count("succeeded") == 1 and statuses[-1] == "succeeded"
     rounds = [e["data"]["round"] for e in told if e["kind"] == "round" and e["data"]["phase"] == "admm"]
-    assert sorted(set(rounds)) == list(range(1, LONG["admm"]["rounds"] + 1))
-    assert len(rounds) <= LONG["admm"]["rounds"] + again  # only the round that was under way is done again
+    assert sorted(set(rounds)) == list(range(1, plan["admm"]["rounds"] + 1))
+    assert len(rounds) <= plan["admm"]["rounds"] + again  # only the round that was under way is done again
     assert sum(rounds.count(r) - 1 for r in range(1, resumed_after)) <= again - 1
     metrics = service.http.get(f"/v1/jobs/{job_id}/metrics").json()
-    assert metrics["step"] == list(range(LONG["admm"]["rounds"] + LONG["retrain"]["epochs"] + 1))
+    assert metrics["step"] == list(range(plan["admm"]["rounds"] + plan["retrain"]["epochs"] + 1))
     files = service.http.get(f"/v1/jobs/{job_id}/artifacts").json()["items"]
     assert [f["name"] for f in files].count("pruned.onnx") == 1
     service.until("/healthz", lambda _: stored(service) == named(service), 10)  # what a kill left is collected
