@@ -1,16 +1,14 @@
 """Whether this process can do its work: each check is quiet where it can, and says a sentence where not."""
 
-import errno
-import tempfile
 from functools import cache
 
 from sqlalchemy import text
 
+from store.artifacts import is_full
 from store.database import reading
 from store.queue import sender
-from store.settings import settings
-
-PIECE = b"secateur"
+from store.storage import StorageAway, Unlike
+from store.storage import storage as storage_
 
 
 class NotReady(Exception):
@@ -32,18 +30,14 @@ def broker() -> None:
 
 def storage() -> None:
     """A small file can be written and read."""
-    root = settings().artifacts
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix="incoming-", dir=root) as file:  # collected, should this be killed
-            file.write(PIECE)
-            file.flush()
-            file.seek(0)
-            if file.read() != PIECE:
-                raise NotReady("a file that was written reads otherwise")
+        storage_().check()
+    except Unlike as error:
+        raise NotReady("a file that was written reads otherwise") from error
+    except StorageAway as error:
+        raise NotReady("it does not answer") from error
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise NotReady("no space is left" if full else "files cannot be written and read") from error
+        raise NotReady("no space is left" if is_full(error) else "files cannot be written and read") from error
 
 
 CHECKS = {"database": database, "broker": broker, "storage": storage}

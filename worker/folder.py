@@ -7,7 +7,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,11 @@ class Folder:
     """Where a process works. What lies in it was made by that process and is believed no more than the process is."""
 
     path: Path
+    _held: list[object] = field(default_factory=list)
+
+    def hold(self, lock: object) -> None:
+        """Keep a lock for as long as the folder is there."""
+        self._held.append(lock)
 
     def open(self, name: str) -> BinaryIO:
         """A file that the process has left, to read.

@@ -17,7 +17,9 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import logs
+from store.artifacts import is_full
 from store.settings import settings
+from store.storage import StorageAway
 from worker.endings import NO_SPACE, OUT_OF_MEMORY, Ended
 from worker.errand import ERRAND, TRACE, Errand
 from worker.folder import Folder, private
@@ -73,8 +75,19 @@ def supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
     """
     pulse = Pulse(work)
     with private() as folder:
-        errand = _prepared(work, folder, pulse)
-        ended = Ended.UNWANTED if errand is None else _run(work, errand, folder, scribe, pulse, stopping)
+        try:
+            errand = _prepared(work, folder, pulse)
+        except StorageAway:
+            ended = Ended.NO_STORAGE
+        except FileNotFoundError:
+            log.exception("%s %s needs a file that is not there", work.kind, work.id)
+            ended = Ended.MISSING
+        except OSError as error:
+            if not is_full(error):
+                raise
+            ended = Ended.SPACE
+        else:
+            ended = Ended.UNWANTED if errand is None else _run(work, errand, folder, scribe, pulse, stopping)
     log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
     return ended
 
