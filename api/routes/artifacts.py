@@ -47,11 +47,11 @@ def listing(session: Read, owner: Owner, job_id: str) -> ArtifactList:
     return ArtifactList(items=[ArtifactOut.model_validate(f) for f in jobs.files(session, job.id)])
 
 
-@router.get("/artifacts/{name}", response_class=FileResponse, responses={307: files.ELSEWHERE})
-def download(session: Read, owner: Owner, job_id: str, name: str) -> Response:
+@router.get("/artifacts/{name}", response_class=FileResponse, responses=files.ELSEWHERE)
+def download(session: Read, owner: Owner, job_id: str, name: str, redirect: files.Redirect = True) -> Response:
     """One file; Range works."""
     file = jobs.file(session, jobs.get(session, owner, job_id), name)
-    return files.download(file.sha256, file.name, TYPES.get(PurePosixPath(file.name).suffix, files.BYTES))
+    return files.download(file.sha256, file.name, redirect, TYPES.get(PurePosixPath(file.name).suffix, files.BYTES))
 
 
 @router.get(

@@ -125,9 +125,9 @@ def outs(session: Session, out: type[Out], rows: Sequence[Model | Dataset]) -> l
     return [out.model_validate(row).model_copy(update={"jobs": users.get(row.id, 0)}) for row in rows]
 
 
-def content(row: Model | Dataset, suffix: str) -> Response:
+def content(row: Model | Dataset, suffix: str, redirect: bool) -> Response:
     """The bytes as they came."""
-    return download(row.sha256, row.name if row.name.endswith(suffix) else f"{row.name}{suffix}")
+    return download(row.sha256, row.name if row.name.endswith(suffix) else f"{row.name}{suffix}", redirect)
 
 
 def require_ready(row: Model | Dataset) -> None:

@@ -2,10 +2,8 @@
 
 import hashlib
 import io
-import os
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,10 +62,10 @@ def place(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
-def age(place: Path) -> None:
-    long_ago = time.time() - 1e6
-    for file in place.rglob("*"):
-        os.utime(file, (long_ago, long_ago))
+def without_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored is old at once: a server's times cannot be set."""
+    monkeypatch.setenv("SECATEUR_GRACE_SECONDS", "1e-9")
+    settings.cache_clear()
 
 
 def there(place: Path) -> set[str]:
@@ -120,7 +118,7 @@ def test_files_without_a_row_are_collected_when_they_are_old(place: Path, monkey
         used, _ = models.add(session, OWNER, "m", artifacts.put(b"used"))
     artifacts.collect()
     assert there(place) == {name_of(b"unused"), name_of(b"used")}
-    age(place)
+    without_grace(monkeypatch)
     artifacts.collect()
     assert there(place) == {name_of(b"used")}
     with writing() as session:
@@ -128,10 +126,10 @@ def test_files_without_a_row_are_collected_when_they_are_old(place: Path, monkey
     assert there(place) == set()
 
 
-def test_a_file_that_a_row_is_about_to_name_is_not_collected(place: Path) -> None:
+def test_a_file_that_a_row_is_about_to_name_is_not_collected(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The collector looks while the transaction that adds the row is open, and finds an old file without one."""
     blob = artifacts.put(b"stored long ago")
-    age(place)
+    without_grace(monkeypatch)
     looked = threading.Event()
 
     def collect() -> None:
@@ -296,7 +294,7 @@ def test_a_server_that_is_away_is_said_and_leaves_nothing(
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("SECATEUR_STORAGE_SECONDS", "1")
+    monkeypatch.setenv("SECATEUR_STORAGE_SECONDS", "0.1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     forget()
     tries: list[Callable[[], object]] = [
