@@ -29,6 +29,10 @@ class Folder:
         """Keep a lock for as long as the folder is there."""
         self._held.append(lock)
 
+    def let_go(self) -> None:
+        """Of all locks that are held."""
+        self._held.clear()
+
     def open(self, name: str) -> BinaryIO:
         """A file that the process has left, to read.
 
@@ -55,10 +59,12 @@ def private() -> Iterator[Folder]:
     place.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(dir=place))
     lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    folder = Folder(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        yield Folder(path)
+        yield folder
     finally:
+        folder.let_go()
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 

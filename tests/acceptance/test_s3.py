@@ -1,6 +1,9 @@
 """The whole service with its files on a real S3 server: nothing of them stays on its own disk but what it works on."""
 
 import hashlib
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +12,8 @@ import pytest
 from secateur import Secateur
 
 from tests import s3
-from tests.acceptance.test_faults import begin
-from tests.conftest import Service
+from tests.acceptance.test_faults import LONG, begin, events, in_round
+from tests.conftest import EXAMPLES, Service
 
 pytestmark = pytest.mark.skipif(not s3.RCLONE, reason=s3.NO_S3)
 SHORT = {"budget": {"pruning_rate": 2}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}}

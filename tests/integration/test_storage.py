@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pruning.folders import trim
 from store import artifacts, audit, backup, checkpoints, database, migrate, models, parts, retention, transfers, uploads
+from store.bucket import Bucket
 from store.checks import NotReady
 from store.checks import storage as check
 from store.database import reading, writing
@@ -20,6 +22,8 @@ from store.storage import StorageAway, storage
 from store.tables import Model
 from tests import s3
 from tests.integration.conftest import forget
+from worker import supplies
+from worker.folder import private
 
 NEEDS_S3 = pytest.mark.skipif(not s3.RCLONE, reason=s3.NO_S3)
 OWNER = "anna"
@@ -317,3 +321,73 @@ def test_a_server_that_is_away_is_said_and_leaves_nothing(
     with pytest.raises(StorageAway):
         artifacts.put(b"x")
     forget()
+
+
+def test_what_work_needs_is_fetched_once_and_stays_while_it_is_held(place: Path) -> None:
+    """A second worker on the same machine asks the server for nothing; what is held is not trimmed."""
+    blob = artifacts.put(b"data of many jobs")
+    caches = [settings().fetched]
+    with private() as folder:
+        first = supplies.file(blob.sha256, folder)
+        assert first.read_bytes() == b"data of many jobs"
+        trim(caches, 0)
+        assert first.exists()
+        for file in place.rglob(blob.sha256) if storage().root is None else ():
+            file.unlink()
+        with private() as other:
+            assert supplies.file(blob.sha256, other) == first
+    trim(caches, 0)
+    if storage().root is None:
+        with private() as folder, pytest.raises(FileNotFoundError):
+            supplies.file(blob.sha256, folder)
+        assert list(settings().fetched.iterdir()) == []
+
+
+class Fatal(io.BytesIO):
+    """A file after whose first bytes the server is gone."""
+
+    def __init__(self, content: bytes, server: s3.Server) -> None:
+        super().__init__(content)
+        self._server = server
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() >= 8 * MIB:
+            self._server.stop()
+        return super().read(size)
+
+
+@NEEDS_S3
+def test_a_server_that_goes_in_the_middle_of_a_file_has_nothing_of_it(
+    bucket: Path, running: s3.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECATEUR_STORAGE_SECONDS", "0.1")
+    settings.cache_clear()
+    content = secrets.token_bytes(40 * MIB)
+    with pytest.raises(StorageAway):
+        Bucket(settings()).put("ab/cd", Fatal(content, running))
+    running.start()
+    assert list(storage().names()) == []
+    storage().put("ab/cd", io.BytesIO(content))
+    assert b"".join(storage().pieces("ab/cd")) == content
+
+
+@NEEDS_S3
+def test_at_once_two_workers_fetch_the_same(bucket: Path) -> None:
+    blob = artifacts.put(secrets.token_bytes(MIB))
+
+    def fetch(_: int) -> int:
+        with private() as folder:
+            return supplies.file(blob.sha256, folder).stat().st_size
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(fetch, range(4))) == {MIB}
+    assert [file.name for file in settings().fetched.iterdir()] == [f"{blob.sha256}-content"]
+
+
+def test_a_checkpoint_that_is_gone_is_left_to_the_process(place: Path) -> None:
+    name = checkpoints.write("job_1", 1, 1, io.BytesIO(b"state"))
+    with private() as folder:
+        assert supplies.checkpoint(name, folder).read_bytes() == b"state"
+    checkpoints.remove_all("job_1")
+    with private() as folder:
+        assert not supplies.checkpoint(name, folder).exists()
