@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PART = 8 << 20
 MOST_PARTS = 9000  # S3 takes 10,000 of a file
 AT_ONCE = 3  # parts in memory and on their way, of one file
-QUIET = timedelta(seconds=30)
+QUIET = timedelta(seconds=120)  # some servers say nothing while they put the parts of a large file together
 TESTED = "ready"
 
 

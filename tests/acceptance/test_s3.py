@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from tests.acceptance.test_faults import LONG, begin, events, in_round
 from tests.conftest import EXAMPLES, Service
 
 pytestmark = pytest.mark.skipif(not s3.RCLONE, reason=s3.NO_S3)
+SLOW: dict[str, Any] = LONG | {"admm": {"rounds": 8, "epochs_per_round": 0.5}}
 SHORT = {"budget": {"pruning_rate": 2}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}}
 
 
@@ -87,8 +89,8 @@ def test_a_storage_that_is_away_loses_nothing(own: Service, server: s3.Server) -
 
 
 def test_a_job_goes_on_from_its_checkpoint_on_another_machine(own: Service, server: s3.Server) -> None:
-    job = begin(own)
-    done = in_round(own, job, 4)["round"]
+    job = begin(own, SLOW)
+    done = in_round(own, job, 3)["round"]
     names = {name.rpartition("/")[2] for name in objects(server) if name.startswith(f"checkpoints/{job}/")}
     assert names
     shutil.rmtree(own.folder / "cache" / "fetched")  # as on a machine that has nothing
@@ -96,6 +98,6 @@ def test_a_job_goes_on_from_its_checkpoint_on_another_machine(own: Service, serv
     os.kill(pid, signal.SIGKILL)
     assert own.ended(job)["status"] == "succeeded"
     rounds = [e["data"]["round"] for e in events(own, job) if e["kind"] == "round" and e["data"]["phase"] == "admm"]
-    assert sorted(set(rounds)) == list(range(1, LONG["admm"]["rounds"] + 1))
+    assert sorted(set(rounds)) == list(range(1, SLOW["admm"]["rounds"] + 1))
     assert all(rounds.count(number) == 1 for number in range(1, done))
     own.until("/healthz", lambda _: not any(name.startswith("checkpoints/") for name in objects(server)), 10)
