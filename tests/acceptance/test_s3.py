@@ -17,6 +17,7 @@ from tests.acceptance.test_faults import LONG, begin, events, in_round
 from tests.conftest import EXAMPLES, Service
 
 pytestmark = pytest.mark.skipif(not s3.RCLONE, reason=s3.NO_S3)
+SPOKEN = {"Tus-Resumable": "1.0.0"}
 SLOW: dict[str, Any] = LONG | {"admm": {"rounds": 8, "epochs_per_round": 0.5}}
 SHORT = {"budget": {"pruning_rate": 2}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}}
 
@@ -38,6 +39,11 @@ def own(server: s3.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def objects(server: s3.Server) -> set[str]:
     return {str(file.relative_to(server.files)) for file in server.files.rglob("*") if file.is_file()}
+
+
+def piece(service: Service, address: str, offset: int, content: bytes) -> httpx.Response:
+    headers = SPOKEN | {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
+    return service.http.patch(address, content=content, headers=headers)
 
 
 def test_from_upload_to_download(own: Service, server: s3.Server, tmp_path: Path) -> None:
@@ -72,8 +78,11 @@ def test_a_storage_that_is_away_loses_nothing(own: Service, server: s3.Server) -
         suffix = "onnx" if noun == "models" else "npz"
         ids[noun] = own.upload(noun, (EXAMPLES / f"digits.{suffix}").read_bytes())
     shutil.rmtree(own.folder / "cache" / "fetched")
+    begun = own.http.post("/v1/models/transfers", headers=SPOKEN | {"Upload-Length": "100"}).headers["location"]
+    assert piece(own, begun, 0, b"a" * 60).status_code == 204
     before = objects(server)
     server.stop()
+    assert piece(own, begun, 60, b"b" * 40).status_code == 503
     answer = own.http.post("/v1/models", content=b"x" * 100)
     assert answer.status_code == 503 and "try again" in answer.json()["detail"]
     assert own.http.get("/readyz").json()["checks"]["storage"] != "ok"
@@ -82,10 +91,16 @@ def test_a_storage_that_is_away_loses_nothing(own: Service, server: s3.Server) -
     handed_back = "the storage of files was away"
     own.until(f"/v1/jobs/{job}/events", lambda page: handed_back in str(page))
     server.start()
+    finished = piece(own, begun, 60, b"b" * 40)
+    assert finished.status_code == 204, finished.text
+    content = own.http.get(f"{finished.headers['location']}/content", follow_redirects=True)
+    assert content.content == b"a" * 60 + b"b" * 40
     done = own.ended(job)
     assert done["status"] == "succeeded", done["error"]
+    own.until("/healthz", lambda _: not any(name.startswith("transfers/") for name in objects(server)), 10)
+    before = {name for name in before if not name.startswith("transfers/")}
     assert before <= objects(server) and [*(own.folder / "incoming").iterdir()] == []
-    assert len(own.http.get("/v1/models").json()["items"]) == 1
+    assert len(own.http.get("/v1/models").json()["items"]) == 2  # nothing of the upload that was refused
 
 
 def test_a_job_goes_on_from_its_checkpoint_on_another_machine(own: Service, server: s3.Server) -> None:
