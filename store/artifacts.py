@@ -4,7 +4,7 @@ import errno
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from store.database import after_commit, reading, writing
 from store.locks import alone
 from store.settings import settings
-from store.storage import PIECE, quietly, storage
+from store.storage import PIECE, always, quietly, storage
 from store.tables import Artifact, Dataset, Model
 
 NAMED = (Model.sha256, Dataset.sha256, Artifact.sha256)
@@ -104,12 +104,12 @@ def pieces(sha256: str) -> Iterator[bytes]:
     return storage().pieces(_name(sha256))
 
 
-def fetch(sha256: str, target: Path) -> Path:
+def fetch(sha256: str, target: Path, is_wanted: Callable[[], bool] = always) -> Path:
     """A file of this machine with its content: its own place, or a copy at `target`.
 
-    Raises: FileNotFoundError. OSError: the disk is full. StorageAway.
+    Raises: FileNotFoundError. OSError: the disk is full. StorageAway. Unwanted: by is_wanted.
     """
-    return storage().fetch(_name(sha256), target)
+    return storage().fetch(_name(sha256), target, is_wanted)
 
 
 def link(sha256: str, **headers: str) -> str | None:

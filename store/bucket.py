@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from obstore.store import S3Store
 from store.folder import SAMPLE
 from store.links import Signer
 from store.settings import Settings
-from store.storage import PIECE, StorageAway, Unlike
+from store.storage import PIECE, StorageAway, Unlike, Unwanted
 
 if TYPE_CHECKING:
     from obstore.store import S3Config
@@ -112,14 +112,17 @@ class Bucket:
 
         return read()
 
-    def fetch(self, name: str, target: Path) -> Path:
-        """A copy. Raises: FileNotFoundError. OSError: the disk is full."""
+    def fetch(self, name: str, target: Path, is_wanted: Callable[[], bool]) -> Path:
+        """A copy. Raises: FileNotFoundError. OSError: the disk is full. Unwanted."""
         pieces = self.pieces(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with target.open("xb") as file:
-                file.writelines(pieces)
-        except (OSError, StorageAway):
+                for piece in pieces:
+                    if not is_wanted():
+                        raise Unwanted
+                    file.write(piece)
+        except (OSError, StorageAway, Unwanted):
             target.unlink(missing_ok=True)
             raise
         return target

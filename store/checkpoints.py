@@ -1,9 +1,10 @@
 """Checkpoints: files of one attempt of one job, named by the job's row while it is the newest."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from store.storage import storage
+from store.storage import always, storage
 
 FOLDER = "checkpoints/"
 
@@ -18,12 +19,12 @@ def write(job_id: str, attempt: int, number: int, content: BinaryIO) -> str:
     return name
 
 
-def fetch(name: str, target: Path) -> Path:
+def fetch(name: str, target: Path, is_wanted: Callable[[], bool] = always) -> Path:
     """A file of this machine with it: its own place, or a copy at `target`.
 
-    Raises: FileNotFoundError: it is gone. OSError: the disk is full. StorageAway.
+    Raises: FileNotFoundError: it is gone. OSError: the disk is full. StorageAway. Unwanted: by is_wanted.
     """
-    return storage().fetch(FOLDER + name, target)
+    return storage().fetch(FOLDER + name, target, is_wanted)
 
 
 def read(name: str) -> bytes:

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,7 +71,7 @@ class Folder:
 
         return read()
 
-    def fetch(self, name: str, target: Path) -> Path:
+    def fetch(self, name: str, target: Path, is_wanted: Callable[[], bool]) -> Path:
         """Its own place."""
         return self.path(name)
 

@@ -54,10 +54,11 @@ class Storage(Protocol):
         """What is stored. Raises: FileNotFoundError, before the first piece is asked for."""
         ...
 
-    def fetch(self, name: str, target: Path) -> Path:
+    def fetch(self, name: str, target: Path, is_wanted: Callable[[], bool]) -> Path:
         """A file of this machine with what is stored: its own place, or a copy at `target`.
 
-        Raises: FileNotFoundError. OSError: the disk is full; nothing is at the target then.
+        Args: is_wanted: asked for each piece. Raises: FileNotFoundError. OSError: the disk is full. Unwanted. Nothing
+        is at the target then.
         """
         ...
 
@@ -100,6 +101,15 @@ class Storage(Protocol):
 
 class Unlike(StoreError):
     """A file that was written reads otherwise."""
+
+
+class Unwanted(StoreError):
+    """Nobody needs this file any more."""
+
+
+def always() -> bool:
+    """True: it is wanted."""
+    return True
 
 
 def storage() -> Storage:

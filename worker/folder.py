@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,10 +25,19 @@ class Folder:
 
     path: Path
     _held: list[object] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     def hold(self, lock: object) -> None:
         """Keep a lock for as long as the folder is there."""
         self._held.append(lock)
+
+    def give_up(self) -> None:
+        """Nobody needs what is still being brought."""
+        self._over.set()
+
+    def is_wanted(self) -> bool:
+        """Whether somebody does."""
+        return not self._over.is_set()
 
     def let_go(self) -> None:
         """Of all locks that are held."""

@@ -18,7 +18,7 @@ from store.checks import NotReady
 from store.checks import storage as check
 from store.database import reading, writing
 from store.settings import settings
-from store.storage import StorageAway, storage
+from store.storage import StorageAway, Unwanted, storage
 from store.tables import Model
 from tests import s3
 from tests.integration.conftest import forget
@@ -369,6 +369,16 @@ def test_a_server_that_goes_in_the_middle_of_a_file_has_nothing_of_it(
     assert list(storage().names()) == []
     storage().put("ab/cd", io.BytesIO(content))
     assert b"".join(storage().pieces("ab/cd")) == content
+
+
+@NEEDS_S3
+def test_who_need_not_wait_for_a_file_does_not(bucket: Path) -> None:
+    blob = artifacts.put(secrets.token_bytes(9 * MIB))
+    with private() as folder:
+        folder.give_up()
+        with pytest.raises(Unwanted):
+            supplies.file(blob.sha256, folder)
+    assert list(settings().fetched.iterdir()) == []
 
 
 @NEEDS_S3
