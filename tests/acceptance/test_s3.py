@@ -10,10 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 from secateur import Secateur
 
 from tests import s3
 from tests.acceptance.test_faults import LONG, begin, events, in_round
+from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.conftest import EXAMPLES, Service
 
 pytestmark = pytest.mark.skipif(not s3.RCLONE, reason=s3.NO_S3)
@@ -69,6 +71,27 @@ def test_from_upload_to_download(own: Service, server: s3.Server, tmp_path: Path
     assert {f["sha256"] for f in files} <= stored
     assert not (own.folder / "artifacts").exists() and not [*(own.folder / "incoming").iterdir()]
     assert len([*(own.folder / "cache" / "fetched").iterdir()]) == 2  # the model and the data set, once each
+
+
+def test_a_page_that_has_a_key_sends_the_browser_there(
+    own: Service,
+    browser: Browser,  # noqa: F811
+    server: s3.Server,
+) -> None:
+    """Its scripts may ask no other host, and a plain link could not carry the key."""
+    content = (EXAMPLES / "digits.onnx").read_bytes()
+    own.upload("models", content)
+    page = browser.new_page(base_url=own.url)
+    page.set_default_timeout(30_000)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto("/models")
+    page.evaluate("sessionStorage.setItem('secateur-key', 'sct_any')")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download").first.click()
+    assert saved.value.path().read_bytes() == content and saved.value.url.startswith(server.url)
+    page.close()
+    assert said == []
 
 
 def test_a_storage_that_is_away_loses_nothing(own: Service, server: s3.Server) -> None:
