@@ -57,8 +57,8 @@ class Settings(BaseSettings):
     )
     max_cache_bytes: int = Field(
         default=32 * GIB,
-        description="Decoded data sets, and files from a bucket, kept on disk, the least recently used removed; no data set may "
-        "be larger.",
+        description="Decoded data sets, and files from a bucket, that are kept on disk, the least recently used "
+        "removed; no data set may be larger.",
     )
     job_memory_bytes: int = Field(default=16 * GIB, ge=GIB // 4, description="Most memory of a job's process.")
     job_seconds: int = Field(default=24 * 3600, description="Longest run of one attempt of a job.")
