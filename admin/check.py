@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from admin.printed import Json, document, sentence, size
-from store import artifacts, database, migrate, stuck, workers
+from store import database, migrate, stuck, workers
 from store.database import reading
 from store.errors import StoreError
 from store.queue import LIGHT, sender
 from store.settings import settings
+from store.storage import storage
 
 app = typer.Typer()
 LEAST_DISK = 10**9  # bytes; a large upload needs more
@@ -75,8 +76,7 @@ def _broker() -> str:
 
 def _storage() -> str:
     """A file can be written where the artifacts are."""
-    with artifacts.Staged() as staged:  # not kept
-        staged.write(b"check")
+    storage().check()
     free = shutil.disk_usage(settings().data_dir).free
     if free < LEAST_DISK:
         raise Wrong(f"only {size(free)} are free: make room, or set SECATEUR_EXPIRE_DAYS")

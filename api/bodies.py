@@ -30,7 +30,7 @@ MULTIPART = {
 async def store_body(request: Request, most: int) -> Blob:
     """The raw body, or the `file` part of a multipart one, as a stored file.
 
-    Raises: Problem 413: more than `most` bytes; 422: empty, or no file part. OSError: the disk is full.
+    Raises: Problem 413: more than `most` bytes; 422: empty, or no file part. OSError: the disk is full. StorageAway.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     is_multipart = kind == b"multipart/form-data"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.bodies import pump
 from api.problems import Problem
 from api.routes.uploads import add
-from store import artifacts, transfers
+from store import parts, transfers
 from store.database import reading, writing
 from store.errors import Conflict
 from store.parts import Part
@@ -36,7 +36,7 @@ class Checksum:
 async def take(request: Request, asked: Transfer, checksum: Checksum | None) -> Transfer:
     """Write the body to the end of a transfer; the last piece makes the model or data set.
 
-    Raises: NotFound, Conflict. Problem 413, 423 or 460. OSError: the disk is full; what is safe stays.
+    Raises: NotFound, Conflict. Problem 413, 423 or 460. OSError: the disk is full; StorageAway; what is safe stays.
     """
     with await _locked(asked) as part:
         held = await asyncio.to_thread(_held, asked, part)
@@ -53,7 +53,7 @@ async def _locked(row: Transfer) -> Part:
     """The part file, for this request alone: who holds it and hears nothing sees that it is asked for, and lets go."""
     end = time.monotonic() + LOCK_SECONDS
     while True:
-        part = Part(row.id)
+        part = parts.part(row)
         if part.lock() and part.is_there():
             return part
         part.close()
@@ -132,7 +132,7 @@ class _Piece:
         blob = self._part.blob()
         with writing() as session:
             row = transfers.finish(session, self._row.id, self._row.turn)
-            artifacts.adopt(self._part.path, blob)
+            self._part.publish(blob)
             upload, row.is_new = add(session, row.kind, row.owner, row.parameters, blob)
             row.upload_id = upload.id
         return row

@@ -16,6 +16,7 @@ from pruning.errors import DatasetMismatch, InvalidPlan
 from pruning.faults import sentence
 from store import database, disk, logs
 from store.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
+from store.storage import StorageAway
 
 REQUEST_ID = "secateur.request_id"  # where a request's scope has its id
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
@@ -40,7 +41,15 @@ TITLES = {
     503: "Not ready",
     507: "No space left",
 }
-STATUS_OF = {NotFound: 404, Conflict: 409, Gone: 410, IdempotencyMismatch: 422, UnfitOwner: 422, DatasetMismatch: 422}
+STATUS_OF = {
+    NotFound: 404,
+    Conflict: 409,
+    Gone: 410,
+    IdempotencyMismatch: 422,
+    UnfitOwner: 422,
+    DatasetMismatch: 422,
+    StorageAway: 503,
+}
 PROBLEM = {
     "description": "Problem details (RFC 9457)",
     "content": {

@@ -17,16 +17,22 @@ PIECE = os.urandom(1 << 20)
 def main() -> None:
     values: dict[str, object] = {}
     with running_service() as (url, pid, _):
-        api = next(p for p in psutil.Process(pid).children() if "-m api" in " ".join(p.cmdline()))
+        api = api_of(pid)
         httpx.post(f"{url}/v1/datasets", content=b"warm")
         for kind in ("raw body", "multipart"):
-            seconds, rise = _upload(url, api, kind)
+            seconds, rise = upload(url, api, kind)
             values[f"{kind}, MB/s"] = round(BYTES / 1e6 / seconds)
             values[f"{kind}, rise of resident memory, MB"] = round(rise / 1e6, 1)
     save("upload", values)
 
 
-def _upload(url: str, api: psutil.Process, kind: str) -> tuple[float, int]:
+def api_of(pid: int) -> psutil.Process:
+    """Of a service."""
+    return next(p for p in psutil.Process(pid).children() if "-m api" in " ".join(p.cmdline()))
+
+
+def upload(url: str, api: psutil.Process, kind: str) -> tuple[float, int]:
+    """1 GB; seconds, and bytes by which resident memory rose."""
     before = api.memory_info().rss
     highest, done = [before], threading.Event()
 

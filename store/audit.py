@@ -47,12 +47,12 @@ def _files(named: set[str]) -> Iterator[Finding]:
         yield Finding(kind, sha256, f"file {sha256} of {users} {what}: {advice}", is_wrong=True)
 
 
-def _checkpoints(session: Session, folders: list[str]) -> Iterator[Finding]:
+def _checkpoints(session: Session, folders: set[str]) -> Iterator[Finding]:
     for job_id, name in session.execute(select(Job.id, Job.checkpoint).where(Job.checkpoint.is_not(None))):
         if not checkpoints.names(job_id):
             text = f"checkpoint {name} of {job_id} is not there: the job would start over"
             yield Finding("checkpoint", str(name), text, is_wrong=True)
-    for job_id in sorted(set(folders) - set(session.scalars(select(Job.id)))):
+    for job_id in sorted(folders - set(session.scalars(select(Job.id)))):
         yield Finding("unnamed", job_id, f"checkpoints of {job_id}, which is gone; workers remove them", is_wrong=False)
 
 
@@ -65,8 +65,10 @@ def _users(session: Session, sha256: str) -> Iterator[str]:
 
 def _hash(sha256: str) -> str | None:
     """None: it is not there."""
+    found = hashlib.sha256()
     try:
-        with artifacts.path(sha256).open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        for piece in artifacts.pieces(sha256):
+            found.update(piece)
     except FileNotFoundError:
         return None
+    return found.hexdigest()

@@ -19,7 +19,6 @@ from store.errors import Conflict, StoreError
 from store.tables import Dataset, Job, Model, Worker
 
 ROUNDS = 5  # of rows and files, where much is being deleted
-CHUNK = 2**20
 MANIFEST = "backup.json"
 
 
@@ -114,9 +113,8 @@ def _save(sha256: str, target: Path) -> bool:
         return True
     beside = target.with_suffix(".part")
     try:
-        with artifacts.path(sha256).open("rb") as source, beside.open("wb") as copy:
-            while chunk := source.read(CHUNK):
-                copy.write(chunk)
+        with beside.open("wb") as copy:
+            copy.writelines(artifacts.pieces(sha256))
     except FileNotFoundError:
         beside.unlink(missing_ok=True)
         return False
@@ -132,7 +130,7 @@ def _save_checkpoints(folder: Path, job_ids: Iterable[str], made: Backup) -> Non
         for name in checkpoints.names(job_id):
             target = folder / "checkpoints" / name
             try:
-                content = checkpoints.path(name).read_bytes()
+                content = checkpoints.read(name)
             except FileNotFoundError:  # replaced by a younger one
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,10 +157,8 @@ def _bring_back(file: Path) -> None:
     """Raises: Damaged."""
     if _hash(file) != file.name:
         raise Damaged(f"{file} is not as it was written")
-    with artifacts.Staged() as staged, file.open("rb") as source:
-        while chunk := source.read(CHUNK):
-            staged.write(chunk)
-        staged.keep()
+    with file.open("rb") as source:
+        artifacts.take(source)
 
 
 def _go_on() -> list[str]:

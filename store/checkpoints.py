@@ -1,51 +1,55 @@
 """Checkpoints: files of one attempt of one job, named by the job's row while it is the newest."""
 
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from store.settings import settings
+from store.storage import always, storage
+
+FOLDER = "checkpoints/"
 
 
 def write(job_id: str, attempt: int, number: int, content: BinaryIO) -> str:
-    """Store a checkpoint; returns the name that the row is to hold. Raises: OSError: the disk is full."""
+    """Store a checkpoint; returns the name that the row is to hold.
+
+    Raises: OSError: the disk is full. StorageAway.
+    """
     name = f"{job_id}/{attempt}-{number}"
-    target = path(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_suffix(".part")
-    try:
-        with beside.open("wb") as file:
-            shutil.copyfileobj(content, file)
-        beside.rename(target)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    storage().put(FOLDER + name, content)
     return name
 
 
-def path(name: str) -> Path:
-    """Where a checkpoint is; it may be gone."""
-    return settings().artifacts / "checkpoints" / name
+def fetch(name: str, target: Path, is_wanted: Callable[[], bool] = always) -> Path:
+    """A file of this machine with it: its own place, or a copy at `target`.
+
+    Raises: FileNotFoundError: it is gone. OSError: the disk is full. StorageAway. Unwanted: by is_wanted.
+    """
+    return storage().fetch(FOLDER + name, target, is_wanted)
+
+
+def read(name: str) -> bytes:
+    """Its content. Raises: FileNotFoundError: it is gone. StorageAway."""
+    return b"".join(storage().pieces(FOLDER + name))
 
 
 def keep_only(name: str) -> None:
-    """Remove the other checkpoints of the same job, and what killed writers left."""
-    for file in path(name).parent.iterdir():
-        if file != path(name):
-            file.unlink(missing_ok=True)
+    """Remove the other checkpoints of the same job."""
+    for other in names(name.partition("/")[0]):
+        if other != name:
+            storage().remove(FOLDER + other)
 
 
 def remove_all(job_id: str) -> None:
     """Remove all checkpoints of a job that has ended well."""
-    shutil.rmtree(path(job_id), ignore_errors=True)
+    storage().remove_all(f"{FOLDER}{job_id}/")
 
 
-def jobs() -> list[str]:
-    """Jobs that have, or had, checkpoints."""
-    return [folder.name for folder in path("").glob("*")]
+def jobs() -> set[str]:
+    """Jobs that have checkpoints."""
+    return {name.removeprefix(FOLDER).partition("/")[0] for name in storage().names(FOLDER)}
 
 
 def names(job_id: str) -> list[str]:
-    """Whole checkpoints of a job, the newest last."""
-    found = [file.name for file in path(job_id).glob("*") if not file.suffix]
+    """Checkpoints of a job, the newest last."""
+    found = (name.rpartition("/")[2] for name in storage().names(f"{FOLDER}{job_id}/"))
     return [f"{job_id}/{name}" for name in sorted(found, key=lambda name: [int(part) for part in name.split("-")])]

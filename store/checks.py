@@ -1,6 +1,5 @@
 """Whether this process can do its work: each check is quiet where it can, and says a sentence where not."""
 
-import tempfile
 from functools import cache
 
 from sqlalchemy import text
@@ -8,9 +7,8 @@ from sqlalchemy import text
 from store.database import reading
 from store.disk import is_full
 from store.queue import sender
-from store.settings import settings
-
-PIECE = b"secateur"
+from store.storage import StorageAway, Unlike
+from store.storage import storage as storage_
 
 
 class NotReady(Exception):
@@ -32,15 +30,12 @@ def broker() -> None:
 
 def storage() -> None:
     """A small file can be written and read."""
-    root = settings().artifacts
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix="incoming-", dir=root) as file:  # collected, should this be killed
-            file.write(PIECE)
-            file.flush()
-            file.seek(0)
-            if file.read() != PIECE:
-                raise NotReady("a file that was written reads otherwise")
+        storage_().check()
+    except Unlike as error:
+        raise NotReady("a file that was written reads otherwise") from error
+    except StorageAway as error:
+        raise NotReady("it does not answer") from error
     except OSError as error:
         raise NotReady("no space is left" if is_full(error) else "files cannot be written and read") from error
 

@@ -16,6 +16,7 @@ from store.clock import now
 from store.database import after_commit
 from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
 from store.settings import settings
+from store.storage import quietly
 from store.tables import Artifact, Dataset, Job, Model, new_id
 from store.unique import add_once
 
@@ -150,7 +151,7 @@ def save_checkpoint(session: Session, job_id: str, attempt: int, name: str) -> N
     Raises: Fenced.
     """
     progress(session, job_id, attempt, {"checkpoint": name})
-    after_commit(session, lambda: checkpoints.keep_only(name))
+    after_commit(session, partial(quietly, partial(checkpoints.keep_only, name)))
 
 
 def succeed(session: Session, job_id: str, attempt: int, files: Mapping[str, Blob], result: Mapping[str, Any]) -> None:
@@ -164,7 +165,7 @@ def succeed(session: Session, job_id: str, attempt: int, files: Mapping[str, Blo
         raise Fenced
     for name, blob in files.items():
         session.add(Artifact(job_id=job_id, name=name, sha256=blob.sha256, bytes=blob.bytes))
-    after_commit(session, lambda: checkpoints.remove_all(job_id))
+    after_commit(session, partial(quietly, partial(checkpoints.remove_all, job_id)))
 
 
 def fail(session: Session, job_id: str, attempt: int, error: str) -> None:
@@ -362,7 +363,7 @@ def _remove(session: Session, job_ids: Sequence[str], *still: ColumnElement[bool
     gone = list(session.scalars(query.returning(Job.id), execution_options={"synchronize_session": False}))
     artifacts.drop_unused(session, *set(hashes))
     for job_id in gone:
-        after_commit(session, partial(checkpoints.remove_all, job_id))
+        after_commit(session, partial(quietly, partial(checkpoints.remove_all, job_id)))
     return gone
 
 

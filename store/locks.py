@@ -8,5 +8,6 @@ SPACE = 0x5EC  # PostgreSQL's two-number locks are apart from the one of the mig
 
 def alone(session: Session, name: str) -> None:
     """From here to its commit this transaction is the only one of this name. SQLite has one writer anyhow."""
-    if session.get_bind().dialect.name == "postgresql":
+    connection = session.connection()  # it begins here, where it had not: SQLite's lock is taken with the beginning
+    if connection.dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(SPACE, func.hashtext(name))))

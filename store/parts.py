@@ -1,14 +1,19 @@
-"""Part files of transfers: what came so far, with a lock that ends with the process that holds it."""
+"""Part files of transfers: what came so far, with a lock that ends with the process that holds it.
+
+Where files are in a bucket, what came is there as well: see store.segments.
+"""
 
 import fcntl
 import hashlib
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
+from store import artifacts, segments
 from store.artifacts import Blob
-from store.settings import settings
+from store.storage import storage
+from store.tables import Transfer
 
 PREFIX = "transfer-"
 KEPT_HASHES = 1000
@@ -16,17 +21,74 @@ READ = 1 << 22
 _hashes: OrderedDict[str, tuple[int, int, Any]] = OrderedDict()  # by transfer: holder, offset, hash up to there
 
 
-class Part:
-    """The file of one transfer, under construction. Use as a context; it stays where it is not published."""
+class Part(Protocol):
+    """What came of one transfer. Use as a context; it stays where it is not published.
 
-    def __init__(self, id: str) -> None:
-        self.id, self.path = id, _path(id)
+    size: how many bytes there are.
+    """
+
+    size: int
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None:
+        """Let go of it, and of the lock."""
+        ...
+
+    def lock(self) -> bool:
+        """Take it for this process alone; False: another has it. Until it is locked, nothing may be written."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether what is locked is still the transfer's."""
+        ...
+
+    def go_on(self, offset: int, holder: int) -> None:
+        """Forget what is beyond the offset; write on from there. Args: holder: the one before."""
+        ...
+
+    def mark(self) -> tuple[int, Any]:
+        """Where it ends now, for `back`."""
+        ...
+
+    def back(self, mark: tuple[int, Any]) -> None:
+        """Forget what was written since."""
+        ...
+
+    def write(self, piece: bytes | bytearray) -> None:
+        """Append. Raises: OSError: the disk is full; nothing of this piece is kept then."""
+        ...
+
+    def sync(self) -> None:
+        """Make what was written safe. Raises: OSError: the disk is full. StorageAway."""
+        ...
+
+    def leave(self, holder: int) -> None:
+        """This holder writes no more."""
+        ...
+
+    def blob(self) -> Blob:
+        """What it is when whole. Raises: StorageAway."""
+        ...
+
+    def publish(self, blob: Blob) -> None:
+        """Give it its name, in the transaction that adds its row."""
+        ...
+
+
+class PartFile:
+    """The file of one transfer; see Part."""
+
+    def __init__(self, root: Path, id: str) -> None:
+        self.id, self.path = id, _path(root, id)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._file).st_size
         self._hash: Any = None
 
-    def __enter__(self) -> "Part":
+    def __enter__(self) -> "PartFile":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,17 +164,35 @@ class Part:
                 at += len(piece)
         return Blob(self._hash.hexdigest(), self.size)
 
+    def publish(self, blob: Blob) -> None:
+        """Rename it."""
+        os.utime(self.path)  # it may have lain for hours, and the collector goes by age
+        target = artifacts.path(blob.sha256)
+        target.parent.mkdir(exist_ok=True)
+        self.path.rename(target)
+
+
+def part(row: Transfer) -> Part:
+    """What came of it, for the request that asked last."""
+    root = storage().root
+    return segments.Segments(row.id, row.offset, row.turn) if root is None else PartFile(root, row.id)
+
 
 def remove(id: str) -> None:
-    """Remove a part file, if it is there."""
+    """Remove what came of a transfer, if it is there."""
     _hashes.pop(id, None)
-    _path(id).unlink(missing_ok=True)
+    root = storage().root
+    if root is None:
+        segments.remove(id)
+    else:
+        _path(root, id).unlink(missing_ok=True)
 
 
 def ids() -> set[str]:
-    """The transfers that have one."""
-    return {file.name.removeprefix(PREFIX) for file in settings().artifacts.glob(f"{PREFIX}*")}
+    """The transfers of which something is there."""
+    root = storage().root
+    return segments.ids() if root is None else {f.name.removeprefix(PREFIX) for f in root.glob(f"{PREFIX}*")}
 
 
-def _path(id: str) -> Path:
-    return settings().artifacts / f"{PREFIX}{id}"
+def _path(root: Path, id: str) -> Path:
+    return root / f"{PREFIX}{id}"

@@ -31,7 +31,7 @@ def collect_checkpoints() -> None:
         return
     with reading() as session:
         known = set(session.scalars(select(Job.id).where(Job.status != "succeeded")))
-    for job_id in set(folders) - known:
+    for job_id in folders - known:
         checkpoints.remove_all(job_id)
 
 

@@ -2,14 +2,17 @@
 
 import hashlib
 import ipaddress
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 GIB = 2**30
+BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]+)*/?", re.ASCII)
+ENDPOINT = re.compile(r"https?://[^/?#@\s]+/?")
 LONGEST_SOCKET = 100  # the system takes 107 bytes, macOS 103
 
 
@@ -23,7 +26,23 @@ class Settings(BaseSettings):
     broker_url: str = Field(
         default="", description="redis://... ; empty: a Valkey server in the data folder, started by `make up`."
     )
-    artifacts_url: str = Field(default="", description="A folder; empty: `artifacts` in the data folder.")
+    artifacts_url: str = Field(
+        default="",
+        description="Where files are: a folder, or s3://BUCKET/PREFIX with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+        "AWS_REGION, and AWS_ENDPOINT_URL for a server other than Amazon's; empty: `artifacts` in the data folder.",
+    )
+    link_seconds: int = Field(
+        default=300,
+        ge=1,
+        le=7 * 24 * 3600,
+        description="With s3: a download is sent on to an address that opens its file for so long; it must begin then.",
+    )
+    storage_seconds: float = Field(
+        default=10, gt=0, description="With s3: a server that did not answer for so long is away."
+    )
+    link_endpoint: str = Field(
+        default="", description="With s3: the server's address for these downloads; empty: AWS_ENDPOINT_URL."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; other than loopback only with AUTH.")
     port: int | None = Field(
         default=None, ge=0, le=65535, description="Empty: 8000, or the next free port in `make up`."
@@ -38,7 +57,8 @@ class Settings(BaseSettings):
     )
     max_cache_bytes: int = Field(
         default=32 * GIB,
-        description="Decoded data sets kept on disk, the least recently used removed; none may be larger.",
+        description="Decoded data sets, and files from a bucket, that are kept on disk, the least recently used "
+        "removed; no data set may be larger.",
     )
     job_memory_bytes: int = Field(
         default=16 * GIB, ge=GIB // 4, description="Most memory of a job's processes together."
@@ -107,6 +127,15 @@ class Settings(BaseSettings):
         default=24, gt=0, description="An upload in pieces is kept for so long after its last byte came."
     )
 
+    # the usual variables, without a prefix
+    aws_access_key_id: str = Field(default="", validation_alias="AWS_ACCESS_KEY_ID", repr=False)
+    aws_secret_access_key: str = Field(default="", validation_alias="AWS_SECRET_ACCESS_KEY", repr=False)
+    aws_session_token: str = Field(default="", validation_alias="AWS_SESSION_TOKEN", repr=False)
+    aws_region: str = Field(default="us-east-1", validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
+    aws_endpoint_url: str = Field(
+        default="", validation_alias=AliasChoices("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    )
+
     @model_validator(mode="after")
     def _nobody_else_without_keys(self) -> Self:
         if not self.auth and not _is_loopback(self.host):
@@ -118,13 +147,24 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _only_what_is_built(self) -> Self:
-        if "://" in self.artifacts_url and not self.artifacts_url.startswith("file://"):
-            raise ValueError(f"SECATEUR_ARTIFACTS_URL={self.artifacts_url}: only folders are supported")
+        if "://" in self.artifacts_url and not self.artifacts_url.startswith(("file://", "s3://")):
+            raise ValueError("SECATEUR_ARTIFACTS_URL must be a folder, or s3://BUCKET or s3://BUCKET/PREFIX")
+        if self.artifacts_url.startswith("s3://"):
+            self._check_bucket()
         if self.database_url and not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("SECATEUR_DATABASE_URL must begin with postgresql+psycopg:// or sqlite:///")
         if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
             raise ValueError("SECATEUR_OTLP_ENDPOINT must begin with http:// or https://")
         return self
+
+    def _check_bucket(self) -> None:
+        if not BUCKET.fullmatch(self.artifacts_url):
+            raise ValueError("SECATEUR_ARTIFACTS_URL: of a bucket it is s3://BUCKET or s3://BUCKET/PREFIX")
+        if not (self.aws_access_key_id and self.aws_secret_access_key):
+            raise ValueError("SECATEUR_ARTIFACTS_URL is a bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        for name, url in (("AWS_ENDPOINT_URL", self.aws_endpoint_url), ("SECATEUR_LINK_ENDPOINT", self.link_endpoint)):
+            if url and not ENDPOINT.fullmatch(url):
+                raise ValueError(f"{name} must be http:// or https://, a host, and a port where it needs one")
 
     @field_validator("webhook_hosts", mode="before")
     @classmethod
@@ -141,8 +181,11 @@ class Settings(BaseSettings):
 
     def for_children(self) -> dict[str, str]:
         """Variables for a process that runs in another folder: the places, absolute."""
-        places = {"DATA_DIR": self.data_dir.resolve(), "DATABASE_URL": self.database, "ARTIFACTS_URL": self.artifacts}
-        return {f"SECATEUR_{name}": str(place) for name, place in places.items()}
+        return {
+            "SECATEUR_DATA_DIR": str(self.data_dir.resolve()),
+            "SECATEUR_DATABASE_URL": self.database,
+            "SECATEUR_ARTIFACTS_URL": self.artifacts_at,
+        }
 
     @property
     def database(self) -> str:
@@ -154,10 +197,22 @@ class Settings(BaseSettings):
         return self.database_url
 
     @property
-    def artifacts(self) -> Path:
-        """Folder of the artifacts."""
+    def artifacts_at(self) -> str:
+        """The bucket, or the folder's whole path."""
+        if self.artifacts_url.startswith("s3://"):
+            return self.artifacts_url
         named = self.artifacts_url.removeprefix("file://")
-        return (Path(named) if named else self.data_dir / "artifacts").resolve()
+        return str((Path(named) if named else self.data_dir / "artifacts").resolve())
+
+    @property
+    def incoming(self) -> Path:
+        """Folder of files without a name, on their way to a bucket."""
+        return self.data_dir.resolve() / "incoming"
+
+    @property
+    def fetched(self) -> Path:
+        """The part of the cache with files that came from a bucket; no process of a job may write there."""
+        return self.cache / "fetched"
 
     @property
     def cache(self) -> Path:

@@ -5,6 +5,7 @@ raising the turn; a holder whose connection hangs sees it, saves what it has and
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -15,6 +16,7 @@ from store.clock import now
 from store.database import after_commit, writing
 from store.errors import Conflict, Gone, NotFound
 from store.settings import settings
+from store.storage import quietly
 from store.tables import Transfer, new_id
 
 
@@ -99,7 +101,7 @@ def finish(session: Session, id: str, turn: int) -> Transfer:
 def end(session: Session, owner: str, id: str) -> None:
     """Forget a transfer and what came of it; what was made of a finished one stays. Raises: NotFound, Gone."""
     session.delete(get(session, owner, id))
-    after_commit(session, lambda: parts.remove(id))
+    after_commit(session, partial(quietly, partial(parts.remove, id)))
 
 
 def collect() -> None:

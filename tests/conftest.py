@@ -22,8 +22,11 @@ import psutil
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
+from pydantic import AliasChoices
 from sqlalchemy import create_engine, text
 from xdist.scheduler import LoadScopeScheduling
+
+from store.settings import Settings
 
 Result = TypeVar("Result")
 HOUSE = Path(__file__).parent.parent
@@ -180,6 +183,18 @@ def schema_of_its_own() -> Iterator[str]:
         yield f"{postgres_url()}?options=-csearch_path%3D{schema}"
         connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
     admin.dispose()
+
+
+def variables() -> set[str]:
+    """Names of all settings in the environment."""
+    found: set[str] = set()
+    for name, field in Settings.model_fields.items():
+        match field.validation_alias:
+            case AliasChoices(choices=choices):
+                found |= {str(choice) for choice in choices}
+            case alias:
+                found.add(str(alias or f"SECATEUR_{name.upper()}"))
+    return found
 
 
 def redis_url() -> str | None:

@@ -22,6 +22,8 @@ class Ended(enum.Enum):
     TIME = "it took longer than it may"
     STOPPED = "this worker is being stopped"
     NO_DATABASE = "the database was away for too long"
+    NO_STORAGE = "the storage of files was away for too long"
+    MISSING = "a file that it needs is not in the storage"
     CRASHED = "it was killed or crashed"
 
 

@@ -5,9 +5,10 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,24 @@ class Folder:
     """Where a process works. What lies in it was made by that process and is believed no more than the process is."""
 
     path: Path
+    _held: list[object] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def hold(self, lock: object) -> None:
+        """Keep a lock for as long as the folder is there."""
+        self._held.append(lock)
+
+    def give_up(self) -> None:
+        """Nobody needs what is still being brought."""
+        self._over.set()
+
+    def is_wanted(self) -> bool:
+        """Whether somebody does."""
+        return not self._over.is_set()
+
+    def let_go(self) -> None:
+        """Of all locks that are held."""
+        self._held.clear()
 
     def open(self, name: str) -> BinaryIO:
         """A file that the process has left, to read.
@@ -50,10 +69,12 @@ def private() -> Iterator[Folder]:
     place.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(dir=place))
     lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    folder = Folder(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        yield Folder(path)
+        yield folder
     finally:
+        folder.let_go()
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from store.disk import is_full
 from store.errors import Fenced
 from store.settings import settings
+from store.storage import StorageAway
 from worker.endings import Ended
 from worker.folder import Folder
 from worker.messages import Message, Saved, heard
@@ -56,6 +57,8 @@ class Hearing(threading.Thread):
             self.ended = Ended.UNWANTED
         except AWAY:
             self.ended = Ended.NO_DATABASE
+        except StorageAway:
+            self.ended = Ended.NO_STORAGE
         except Exception as error:
             self.ended = Ended.SPACE if is_full(error) else Ended.CRASHED
             log.exception("what a process said could not be written")

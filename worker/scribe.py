@@ -13,6 +13,7 @@ from store.artifacts import Blob
 from store.database import writing
 from store.disk import is_full
 from store.settings import settings
+from store.storage import StorageAway
 from store.tables import Dataset, Model
 from worker.folder import Folder
 from worker.hearing import AWAY
@@ -46,7 +47,7 @@ class JobScribe:
 
     def __call__(self, message: Message, folder: Folder) -> None:
         """Raises: Fenced: another attempt has the job, or it is being cancelled; OperationalError, InterfaceError:
-        the database was away for too long; OSError: the disk is full; Garbled, NotThere.
+        the database was away for too long; StorageAway: for a delivery; OSError: the disk is full; Garbled, NotThere.
         """
         match message:
             case PhaseBegins():
@@ -89,20 +90,26 @@ class JobScribe:
         events.put_metric(session, self.job_id, said.step, said.phase, said.round, values)
 
     def _save(self, said: Saved, folder: Folder) -> None:
-        """Store it, then name it in the row; without space for it the job goes on all the same."""
+        """Store it, then name it in the row; where it cannot be stored the job goes on all the same."""
         self._checkpoints += 1
         try:
             with folder.open(said.file) as file:
                 name = checkpoints.write(self.job_id, self.attempt, self._checkpoints, file)
+        except StorageAway:
+            self._not_saved("the storage is away, a checkpoint was not stored")
+            return
         except OSError as error:
             if not is_full(error):
                 raise
-            text = "the service has no space left for a checkpoint; if the job is interrupted, more is lost"
-            patiently(lambda s: self._event(s, "warning", {"text": text}, eta_seconds=None))
+            self._not_saved("the service has no space left for a checkpoint")
             return
         finally:
             folder.remove(said.file)
         patiently(lambda s: jobs.save_checkpoint(s, self.job_id, self.attempt, name))
+
+    def _not_saved(self, why: str) -> None:
+        text = f"{why}; if the job is interrupted, more is lost"
+        patiently(lambda s: self._event(s, "warning", {"text": text}, eta_seconds=None))
 
     def _deliver(self, said: Delivered, folder: Folder) -> None:
         while True:
@@ -115,7 +122,7 @@ class JobScribe:
 
     def _publish(self, session: Session, blobs: Mapping[str, Blob], result: Mapping[str, Any]) -> None:
         jobs.succeed(session, self.job_id, self.attempt, blobs, result)
-        artifacts.touch(*blobs.values())
+        artifacts.touch(session, *blobs.values())
 
     def _event(self, session: Session, kind: str, data: dict[str, object], **columns: object) -> None:
         jobs.progress(session, self.job_id, self.attempt, columns)

@@ -17,7 +17,9 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import logs
+from store.disk import is_full
 from store.settings import settings
+from store.storage import StorageAway
 from worker.endings import LOST, NO_SPACE, OUT_OF_MEMORY, Ended
 from worker.errand import ERRAND, TRACE, Errand
 from worker.folder import Folder, private
@@ -73,20 +75,35 @@ def supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
     """
     pulse = Pulse(work)
     with private() as folder:
-        errand = _prepared(work, folder, pulse)
-        ended = Ended.UNWANTED if errand is None else _run(work, errand, folder, scribe, pulse, stopping)
+        prepared = _prepared(work, folder, pulse, stopping)
+        ended = prepared if isinstance(prepared, Ended) else _run(work, prepared, folder, scribe, pulse, stopping)
     log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
     return ended
 
 
-def _prepared(work: Work, folder: Folder, pulse: Pulse) -> Errand | None:
-    """Files may come from far away: the lease is held meanwhile. None: nobody wants it any more."""
-    is_wanted = True
+def _prepared(work: Work, folder: Folder, pulse: Pulse, stopping: threading.Event) -> Errand | Ended:
+    """Files may come from far away: the lease is held meanwhile, and who need not wait for them does not.
+
+    Raises: whatever prepare raises, but for files that cannot be had.
+    """
+    ended = None
     with ThreadPoolExecutor(1) as hand:
         ready = hand.submit(work.prepare, folder)
-        while not wait([ready], POLL_SECONDS).done:
-            is_wanted = is_wanted and pulse.beats()
-    return ready.result() if is_wanted else None
+        while ended is None and not wait([ready], POLL_SECONDS).done:
+            ended = Ended.STOPPED if stopping.is_set() else None if pulse.beats() else Ended.UNWANTED
+        if ended:
+            folder.give_up()
+    try:
+        return ended or ready.result()
+    except StorageAway:
+        return Ended.NO_STORAGE
+    except FileNotFoundError:
+        log.exception("%s %s needs a file that is not there", work.kind, work.id)
+        return Ended.MISSING
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return Ended.SPACE
 
 
 def _run(work: Work, errand: Errand, folder: Folder, scribe: Scribe, pulse: Pulse, stopping: threading.Event) -> Ended:

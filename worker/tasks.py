@@ -1,9 +1,11 @@
 """The tasks: each claims a row and supervises the process that does the work."""
 
+from functools import partial
+
 from sqlalchemy.orm import Session
 
 from store import jobs, logs, quotas, turns, uploads
-from store.database import after_commit, reading, writing
+from store.database import after_commit, writing
 from store.queue import sender
 from store.settings import settings
 from store.tables import Dataset, Job, Model
@@ -11,8 +13,6 @@ from worker import briefing
 from worker.app import app
 from worker.chores import stopping
 from worker.endings import Ended
-from worker.errand import JobErrand
-from worker.folder import Folder
 from worker.presence import WORKER, here
 from worker.scribe import JobScribe, UploadScribe
 from worker.supervise import Work, supervise
@@ -24,8 +24,13 @@ FAILURES = {
     Ended.TIME: "the job ran for longer than {seconds:,} seconds; ask for fewer rounds or epochs",
     Ended.SPACE: "the service has no space left on its disk for what the job makes; when there is room, retry goes on "
     "from the last checkpoint",
+    Ended.MISSING: "a file that the job needs is gone from the service's storage; upload its model and data set again",
 }
-HANDED_BACK = {Ended.STOPPED: "its worker was stopped", Ended.NO_DATABASE: "the database was away for too long"}
+HANDED_BACK = {
+    Ended.STOPPED: "its worker was stopped",
+    Ended.NO_DATABASE: "the database was away for too long",
+    Ended.NO_STORAGE: "the storage of files was away for too long",
+}
 LOSSES = {Ended.DONE: "its process ended without a result", Ended.CRASHED: "its process was killed or crashed"}
 WELL = (Ended.DONE, Ended.UNWANTED)
 REJECTIONS = {
@@ -33,6 +38,7 @@ REJECTIONS = {
     Ended.TIME: "examining it takes longer than {seconds} seconds; it is too large for this service",
     Ended.SPACE: "the service had no space left on its disk to examine it; delete it, and upload it again when there "
     "is room",
+    Ended.MISSING: "its file is gone from the service's storage; delete it, and upload it again",
 }
 
 
@@ -68,12 +74,8 @@ def inspect_dataset(dataset_id: str) -> None:
 
 
 def _run(job: Job, trace: JobTrace) -> Ended:
-    def prepare(_: Folder) -> JobErrand:
-        with reading() as session:
-            return briefing.for_job(session, job)
-
     bounds = settings().job_memory_bytes, settings().job_seconds
-    work = Work("job", job.id, job.attempt, prepare, *bounds, lambda: _is_running(job))
+    work = Work("job", job.id, job.attempt, partial(briefing.for_job, job), *bounds, lambda: _is_running(job))
     try:
         return supervise(work, JobScribe(job.id, job.attempt, trace), stopping)
     except briefing.TeacherGone as error:
@@ -129,5 +131,5 @@ def _look(row: Model | Dataset) -> Ended:
             return uploads.heartbeat(session, table, row.id, row.attempt)
 
     kind, bounds = table.__name__.lower(), (limits.inspect_memory_bytes, limits.inspect_seconds)
-    work = Work(kind, row.id, row.attempt, lambda _: briefing.for_upload(row), *bounds, is_wanted)
+    work = Work(kind, row.id, row.attempt, partial(briefing.for_upload, row), *bounds, is_wanted)
     return supervise(work, UploadScribe(table, row.id, row.attempt), stopping)

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from api import files
 from api.auth import Owner
 from api.deps import Read
 from api.problems import PROBLEM
 from pruning.report import Report
-from store import artifacts, jobs
-from store.tables import Artifact
+from store import jobs
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses={404: PROBLEM})
 TYPES = {".json": "application/json", ".html": "text/html", ".onnx": "application/octet-stream"}
@@ -47,10 +47,11 @@ def listing(session: Read, owner: Owner, job_id: str) -> ArtifactList:
     return ArtifactList(items=[ArtifactOut.model_validate(f) for f in jobs.files(session, job.id)])
 
 
-@router.get("/artifacts/{name}", response_class=FileResponse)
-def download(session: Read, owner: Owner, job_id: str, name: str) -> Response:
+@router.get("/artifacts/{name}", response_class=FileResponse, responses=files.ELSEWHERE)
+def download(session: Read, owner: Owner, job_id: str, name: str, redirect: files.Redirect = True) -> Response:
     """One file; Range works."""
-    return _send(jobs.file(session, jobs.get(session, owner, job_id), name))
+    file = jobs.file(session, jobs.get(session, owner, job_id), name)
+    return files.download(file.sha256, file.name, redirect, TYPES.get(PurePosixPath(file.name).suffix, files.BYTES))
 
 
 @router.get(
@@ -63,13 +64,4 @@ def report(request: Request, session: Read, owner: Owner, job_id: str) -> Respon
     file = jobs.file(session, jobs.get(session, owner, job_id), name)
     kind = "text/html" if is_page else "application/json"
     headers = {"Vary": "Accept", "Cache-Control": "no-cache"}  # one address, two documents
-    return FileResponse(artifacts.path(file.sha256), media_type=kind, headers=headers)
-
-
-def _send(file: Artifact) -> FileResponse:
-    return FileResponse(
-        artifacts.path(file.sha256),
-        media_type=TYPES.get(PurePosixPath(file.name).suffix, "application/octet-stream"),
-        filename=file.name,
-        headers={"ETag": f'"{file.sha256}"'},
-    )
+    return files.show(file, kind, headers)

@@ -3,12 +3,12 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import FileResponse
 from pydantic import BaseModel, ValidationError
 
 from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
+from api.files import ELSEWHERE, Redirect
 from api.problems import PROBLEM, Problem
 from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, refuse_unknown
 from pruning.analysis import DatasetSummary, Preprocess
@@ -110,11 +110,11 @@ def get(session: Read, owner: Owner, dataset_id: str) -> DatasetOut:
     return outs(session, DatasetOut, [uploads.get(session, Dataset, owner, dataset_id)])[0]
 
 
-@router.get("/{dataset_id}/content")
-def download(session: Read, owner: Owner, dataset_id: str) -> FileResponse:
+@router.get("/{dataset_id}/content", responses=ELSEWHERE)
+def download(session: Read, owner: Owner, dataset_id: str, redirect: Redirect = True) -> Response:
     """The file as it came."""
     row = uploads.get(session, Dataset, owner, dataset_id)
-    return content(row, ".npz" if row.format == "npz" else "")
+    return content(row, ".npz" if row.format == "npz" else "", redirect)
 
 
 @router.delete("/{dataset_id}", status_code=204, responses={409: PROBLEM})

@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from api.auth import Owner
 from api.bodies import MULTIPART
 from api.deps import Cursor, Limit, Read, Write
+from api.files import ELSEWHERE, Redirect
 from api.problems import PROBLEM
 from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, refuse_unknown, require_ready
 from pruning.analysis import Analysis
@@ -70,10 +70,10 @@ def analysis(session: Read, owner: Owner, model_id: str) -> dict[str, object]:
     return row.analysis or {}
 
 
-@router.get("/{model_id}/content")
-def download(session: Read, owner: Owner, model_id: str) -> FileResponse:
+@router.get("/{model_id}/content", responses=ELSEWHERE)
+def download(session: Read, owner: Owner, model_id: str, redirect: Redirect = True) -> Response:
     """The file as it came."""
-    return content(uploads.get(session, Model, owner, model_id), ".onnx")
+    return content(uploads.get(session, Model, owner, model_id), ".onnx", redirect)
 
 
 @router.delete("/{model_id}", status_code=204, responses={409: PROBLEM})

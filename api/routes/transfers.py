@@ -55,12 +55,12 @@ BEGUN: dict[str, Any] = {
     "status_code": 201,
     "response_model": TransferOut,
     "dependencies": [SPOKEN],
-    "responses": dict.fromkeys((400, 412, 413, 422, 507), PROBLEM),
+    "responses": dict.fromkeys((400, 412, 413, 422, 503, 507), PROBLEM),
 }
 PIECES: dict[str, Any] = {
     "status_code": 204,
     "dependencies": [SPOKEN],
-    "responses": dict.fromkeys((400, 409, 410, 412, 413, 415, 423, 460, 507), PROBLEM),
+    "responses": dict.fromkeys((400, 409, 410, 412, 413, 415, 423, 460, 503, 507), PROBLEM),
     "openapi_extra": {
         "requestBody": {"required": True, "content": {PIECE: {"schema": {"type": "string", "format": "binary"}}}}
     },

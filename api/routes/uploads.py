@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.bodies import store_body
+from api.files import download
 from api.problems import PRINTABLE, PROBLEM, Problem
 from store import artifacts, datasets, models, quotas, uploads
 from store.artifacts import Blob
@@ -22,6 +22,7 @@ from store.tables import Dataset, Model
 
 Time = Annotated[datetime, BeforeValidator(lambda v: datetime.fromtimestamp(v, UTC) if isinstance(v, float) else v)]
 RETRY_SECONDS = "1"
+AGAIN = {"Retry-After": RETRY_SECONDS}
 Kind = Literal["model", "dataset"]
 KNOWN = {
     "model": {"name"},
@@ -30,7 +31,7 @@ KNOWN = {
 UploadName = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
 ADD: dict[str, Callable[..., tuple[Model | Dataset, bool]]] = {"model": models.add, "dataset": datasets.add}
 Out = TypeVar("Out", bound="UploadOut")
-UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 507: PROBLEM}
+UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 503: PROBLEM, 507: PROBLEM}
 
 
 class UploadOut(BaseModel):
@@ -80,7 +81,7 @@ async def receive(
 ) -> Out:
     """Store the body, add its row, wake a worker; 201, or 200 where it was there already.
 
-    Raises: Problem 413 or 422. OSError: the disk is full.
+    Raises: Problem 413 or 422. OSError: the disk is full. StorageAway.
     """
     largest, left = most(kind), await run_in_threadpool(room, owner)
     try:
@@ -101,7 +102,10 @@ def add(
     """The row of an upload, and whether it is new; then a worker is woken. Raises: Problem 413: no room."""
     left = quotas.room(session, owner) or 0
     row, is_new = ADD[kind](session, owner, blob=blob, **parameters)
-    artifacts.touch(blob)
+    try:
+        artifacts.touch(session, blob)
+    except FileNotFoundError as error:
+        raise Problem(503, "the file was collected before it had its name; send it again", AGAIN) from error
     if is_new and not quotas.has_room(session, owner):  # others came in while this one was on its way
         raise full(left)
     if is_new:
@@ -121,21 +125,15 @@ def outs(session: Session, out: type[Out], rows: Sequence[Model | Dataset]) -> l
     return [out.model_validate(row).model_copy(update={"jobs": users.get(row.id, 0)}) for row in rows]
 
 
-def content(row: Model | Dataset, suffix: str) -> FileResponse:
+def content(row: Model | Dataset, suffix: str, redirect: bool) -> Response:
     """The bytes as they came."""
-    filename = row.name if row.name.endswith(suffix) else f"{row.name}{suffix}"
-    return FileResponse(
-        artifacts.path(row.sha256),
-        media_type="application/octet-stream",
-        filename=filename,
-        headers={"ETag": f'"{row.sha256}"'},
-    )
+    return download(row.sha256, row.name if row.name.endswith(suffix) else f"{row.name}{suffix}", redirect)
 
 
 def require_ready(row: Model | Dataset) -> None:
     """Raises: Problem 409: it is still being examined; 422: it was rejected."""
     if row.status == "validating":
         detail = f"{row.id} is still being examined; try again when its status is ready"
-        raise Problem(409, detail, {"Retry-After": RETRY_SECONDS})
+        raise Problem(409, detail, AGAIN)
     if row.status == "rejected":
         raise Problem(422, f"{row.id} was rejected: {'; '.join(row.problems)}")

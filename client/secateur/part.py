@@ -11,13 +11,17 @@ from secateur.sources import OnBytes
 
 
 class Part:
-    """The bytes so far in NAME.part, and their hash; it becomes NAME when whole and of the ETag's sha256."""
+    """The bytes so far in NAME.part, and their hash; it becomes NAME when whole and of the ETag's sha256.
+
+    The service may send us on to where its files are, which has ETags of its own: those are good for going on alone.
+    """
 
     def __init__(self, target: Path, on_bytes: OnBytes | None = None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         self.target, self.path = target, target.with_name(target.name + ".part")
         self._on_bytes = on_bytes
         self._file = self.path.open("wb")
+        self._sha256: str | None = None
         self._restart("", 0)
 
     def __enter__(self) -> "Part":
@@ -43,6 +47,8 @@ class Part:
             f"bytes {self._got}-"
         ):
             self._restart(response.headers.get("etag", ""), int(response.headers.get("content-length", 0)))
+            told = (answer.headers.get("etag", "") for answer in (*response.history, response))
+            self._sha256 = next((found[0] for etag in told if (found := re.search(r"[0-9a-f]{64}", etag))), None)
 
     def write(self, piece: bytes) -> None:
         """Add what came."""
@@ -54,8 +60,7 @@ class Part:
 
     def keep(self) -> Path:
         """Give it its name. Raises: SecateurError: it is not what the service has."""
-        said = re.search(r"[0-9a-f]{64}", self._etag)
-        if said and said[0] != self._hash.hexdigest():
+        if self._sha256 and self._sha256 != self._hash.hexdigest():
             raise SecateurError(f"{self.target.name} was damaged on its way: its sha256 is not that of the service")
         self._file.close()
         self.path.replace(self.target)

@@ -16,13 +16,13 @@ import yaml
 
 from store.queue import JOB_QUEUES, LIGHT
 from store.settings import Settings
-from tests.conftest import HOUSE
+from tests.conftest import HOUSE, variables
 
 KUBERNETES = HOUSE / "deploy" / "kubernetes"
 KEDA = json.loads(Path(__file__).with_name("keda.json").read_text())
 VERSIONS = ("1.29", "1.37")  # of Kubernetes: the oldest that is thought of, the newest with a schema
 METRICS_TOKEN = "SECATEUR_METRICS_TOKEN"
-SETTINGS = {f"SECATEUR_{f.upper()}" for f in Settings.model_fields} | {METRICS_TOKEN}
+SETTINGS = variables()
 COMPOSE: dict[str, Any] = yaml.safe_load((HOUSE / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {"api", "worker", "worker-light", "worker-gpu"}

@@ -22,8 +22,7 @@ from pruning.phases import PHASES, Phase
 from pruning.plan import SETTINGS, Plan
 from pruning.sparsity import PATTERNS
 from store.queue import JOB_QUEUES, LIGHT
-from store.settings import Settings
-from tests.conftest import HOUSE
+from tests.conftest import HOUSE, variables
 
 
 def modules(folder: str) -> set[str]:
@@ -136,8 +135,7 @@ def test_compose_is_in_step():
     compose = yaml.safe_load(text)
     services = compose["services"]
     assert set(services) == {"api", "worker", "worker-light", "worker-gpu", "redis", "postgres"}
-    fields = {f"SECATEUR_{f.upper()}" for f in Settings.model_fields}
-    assert set(services["api"]["environment"]) <= fields
+    assert set(services["api"]["environment"]) <= variables()
     for name, service in services.items():
         image = service["image"]
         assert ":" in image and not image.endswith(":latest"), name

@@ -79,7 +79,7 @@ def test_what_was_saved_comes_back_and_goes_on(rows, tmp_path, monkeypatch):
     assert found[rows["leaving"]].status == "cancelled"
     running = found[rows["running"]]
     assert (running.status, running.crashes) == ("queued", 0)
-    assert running.checkpoint is not None and checkpoints.path(running.checkpoint).read_bytes() == b"later"
+    assert running.checkpoint is not None and checkpoints.read(running.checkpoint) == b"later"
     assert list(audit.audit()) == []
     with pytest.raises(Conflict, match="this database is not empty"):
         backup.restore(saved)

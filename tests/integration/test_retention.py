@@ -143,7 +143,7 @@ def test_a_thousand_old_jobs_go_with_their_files_events_and_checkpoints(db):
     assert expire() == 1001 and left(Job) == {kept.id}
     with reading() as session:
         assert session.scalar(select(func.count()).select_from(Event)) == 1
-    assert checkpoints.jobs() == []
+    assert checkpoints.jobs() == set()
     assert artifacts.path(shared.sha256).exists() and not artifacts.path(own.sha256).exists()
 
 
@@ -154,7 +154,7 @@ def test_checkpoints_without_a_job_that_could_go_on_are_collected(db):
     for id in (running.id, done.id, "job_gone"):
         checkpoints.write(id, 1, 1, io.BytesIO(b"state"))
     retention.collect_checkpoints()
-    assert checkpoints.jobs() == [running.id]
+    assert checkpoints.jobs() == {running.id}
 
 
 class Interleaving:

@@ -5,6 +5,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -52,7 +53,7 @@ def row(job: Job) -> Job:
 
 
 def read_checkpoint(name: str) -> bytes:
-    return checkpoints.path(name).read_bytes()
+    return checkpoints.read(name)
 
 
 def silence(job: Job) -> None:
@@ -364,11 +365,11 @@ def test_a_file_whose_row_may_be_coming_is_left_alone(db):
         used, _ = models.add(session, OWNER, "m", artifacts.put(b"used"))
     for sha256 in (old.sha256, used.sha256):
         age(artifacts.path(sha256))
-    half = settings().artifacts / "incoming-half"
+    half = Path(settings().artifacts_at) / "incoming-half"
     half.write_bytes(b"")
     age(half)
     artifacts.collect()
-    left = {p.name for p in settings().artifacts.rglob("*") if p.is_file()}
+    left = {p.name for p in Path(settings().artifacts_at).rglob("*") if p.is_file()}
     assert left == {young.sha256, used.sha256}
 
 
@@ -387,16 +388,17 @@ def test_an_interrupted_upload_leaves_nothing(db):
     with pytest.raises(RuntimeError), artifacts.Staged() as staged:
         staged.write(b"half")
         raise RuntimeError
-    assert list(settings().artifacts.iterdir()) == []
+    assert list(Path(settings().artifacts_at).iterdir()) == []
 
 
 def test_a_file_whose_row_is_coming_is_not_collected(db):
     blob = artifacts.put(b"stored long before its row")
     age(artifacts.path(blob.sha256))
-    artifacts.touch(blob)
+    with writing() as session:
+        artifacts.touch(session, blob)
     artifacts.collect()
     assert artifacts.path(blob.sha256).exists()
     age(artifacts.path(blob.sha256))
     artifacts.collect()
-    with pytest.raises(FileNotFoundError):
-        artifacts.touch(blob)
+    with pytest.raises(FileNotFoundError), writing() as session:
+        artifacts.touch(session, blob)

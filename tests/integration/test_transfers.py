@@ -10,7 +10,7 @@ from store import artifacts, parts, transfers
 from store.clock import now
 from store.database import reading, writing
 from store.errors import Conflict, Gone, NotFound
-from store.parts import Part
+from store.parts import PartFile
 from store.settings import settings
 from store.tables import Transfer
 
@@ -86,7 +86,7 @@ def test_a_file_that_lost_its_end_takes_the_row_back(db: Engine) -> None:
 def test_what_has_expired_is_forgotten_and_what_lives_is_not(db: Engine) -> None:
     alive, over, gone = begun(), begun(), "trf_without_row"
     for id in (alive, over, gone):
-        Part(id).close()
+        PartFile(root(), id).close()
     expire(over)
     with pytest.raises(Gone, match="begin the upload anew"), reading() as session:
         transfers.get(session, "anna", over)
@@ -103,6 +103,10 @@ def test_what_has_expired_is_forgotten_and_what_lives_is_not(db: Engine) -> None
     assert parts.ids() == set()
 
 
+def root() -> Path:
+    return Path(settings().artifacts_at)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SECATEUR_DATA_DIR", str(tmp_path))
@@ -112,7 +116,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def write(offset: int, before: int, turn: int, piece: bytes) -> str:
-    with Part("trf_1") as part:
+    with PartFile(root(), "trf_1") as part:
         assert part.lock()
         part.go_on(offset, before)
         part.write(piece)
@@ -131,14 +135,14 @@ def test_a_hash_goes_on_only_where_nobody_wrote_in_between(folder: Path, monkeyp
 
 
 def test_one_process_at_a_time_has_the_file(folder: Path) -> None:
-    with Part("trf_1") as one, Part("trf_1") as other:
+    with PartFile(root(), "trf_1") as one, PartFile(root(), "trf_1") as other:
         assert one.lock() and not other.lock()
         one.path.unlink()
         assert not one.is_there()
 
 
 def test_what_is_wrong_is_taken_back(folder: Path) -> None:
-    with Part("trf_1") as part:
+    with PartFile(root(), "trf_1") as part:
         part.go_on(0, 0)
         part.write(b"abc")
         mark = part.mark()

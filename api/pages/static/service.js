@@ -88,8 +88,8 @@ export function fileLink(href, text, { inTab = false } = {}) {
     if (!key()) return;
     event.preventDefault();
     const shown = inTab ? window.open("", "_blank") : null;
-    const response = await fetch(href, { headers: withKey(inTab ? { Accept: "text/html" } : {}) });
-    const url = URL.createObjectURL(await response.blob());
+    const response = await fetch(inTab ? href : `${href}?redirect=false`, { headers: withKey(inTab ? { Accept: "text/html" } : {}) });
+    const url = response.status === 204 ? response.headers.get("Location") : URL.createObjectURL(await response.blob());
     if (shown) { shown.location = url; return; }
     const saved = document.createElement("a");
     saved.href = url;

@@ -123,7 +123,7 @@ class Connection:
 
     def _fetch(self, path: str, part: Part) -> None:
         try:
-            with self._http.stream("GET", path, headers=part.headers()) as response:
+            with self._http.stream("GET", path, headers=part.headers(), follow_redirects=True) as response:
                 self._has_answered = True
                 if not response.is_success:
                     response.read()
@@ -165,4 +165,7 @@ class Connection:
 
     def _away(self, error: httpx.HTTPError) -> Unreachable:
         reason = str(error).strip() or type(error).__name__
+        asked, ours = error.request.url, self._http.base_url
+        if (asked.host, asked.port) != (ours.host, ours.port):
+            return Unreachable(f"{asked.host}, where the service keeps its files, does not answer: {reason}")
         return Unreachable(f"the service at {self.url} does not answer: {reason}")

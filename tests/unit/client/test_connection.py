@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from secateur import AsyncSecateur, JobEnded, Patience, SecateurError, Unreachable
+from secateur import AsyncSecateur, JobEnded, Patience, Secateur, SecateurError, Unreachable
 
 from tests.conftest import run_async
 from tests.unit.client.service import JOB, METRICS, REPORT, Clock, Cut, Scripted, problem
@@ -164,3 +164,25 @@ def test_what_is_not_secateur_is_named() -> None:
     script = Scripted().on("GET", "/v1/jobs/job_1", httpx.Response(200, text="<html>"))
     with pytest.raises(SecateurError, match="what answers at http://test is not Secateur"):
         script.client().job("job_1")
+
+
+def test_a_download_is_sent_on_without_the_key_and_goes_on_there(slept: Clock, tmp_path: Path) -> None:
+    """The service's ETag is the content's hash, the storage's is its own: each is used for what it is good for."""
+    there = {"etag": '"md5-2"'}
+    on = httpx.Response(307, headers=ETAG | {"location": "https://storage/bucket/file?signed"})
+    cut = httpx.Response(200, headers=there | {"content-length": "2048"}, stream=Cut(CONTENT[:700]))
+    rest = httpx.Response(206, headers=there | {"content-range": "bytes 700-2047/2048"}, content=CONTENT[700:])
+    script = Scripted().on("GET", "/v1/jobs/job_1", JOB).on("GET", FILE, on).on("GET", "/bucket/file", cut, rest)
+    client = Secateur("http://test", "sct_secret", transport=httpx.MockTransport(script))
+    (path,) = client.job("job_1").download(tmp_path, "pruned.onnx")
+    assert path.read_bytes() == CONTENT
+    sent = [request for request in script.asked if request.url.host == "storage"]
+    assert len(sent) == 2 and not any("authorization" in request.headers for request in sent)
+    assert sent[1].headers["range"] == "bytes=700-" and sent[1].headers["if-range"] == '"md5-2"'
+    damaged = httpx.Response(200, headers=there, content=CONTENT[:-1])
+    with pytest.raises(SecateurError, match=r"pruned\.onnx was damaged"):
+        script.on("GET", "/bucket/file", damaged)
+        client.job("job_1").download(tmp_path, "pruned.onnx")
+    script.on("GET", "/bucket/file", httpx.ConnectError("refused"))
+    with pytest.raises(Unreachable, match="storage, where the service keeps its files, does not answer: refused"):
+        client.job("job_1").download(tmp_path, "pruned.onnx")
