@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,30 +47,34 @@ class Child:
     hangs: bool = False
 
 
-def outcomes(seed: int, chunks: list[Chunk], at_once: int) -> Iterator[Outcome]:
+def outcomes(seed: int, chunks: list[Chunk], at_once: int) -> Generator[Outcome]:
     """Of all cases, as they end."""
     waiting = list(reversed(chunks))
     running: dict[int, Child] = {}
     with tempfile.TemporaryDirectory() as folder, selectors.DefaultSelector() as selector:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                child = _fork(seed, waiting.pop(), Path(folder))
-                running[child.pipe] = child
-                selector.register(child.pipe, selectors.EVENT_READ)
-            for key, _ in selector.select(0.5):
-                child = running[key.fd]
-                if data := os.read(child.pipe, 1 << 16):
-                    yield from _heard(child, data)
-                    continue
-                selector.unregister(child.pipe)
-                os.close(child.pipe)
-                _, status = os.waitpid(child.pid, 0)
-                waiting += _left(child)
-                if child.chunk.numbers and child.chunk.alone:
-                    yield _ended(seed, child, status)
-                del running[key.fd]
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    child = _fork(seed, waiting.pop(), Path(folder))
+                    running[child.pipe] = child
+                    selector.register(child.pipe, selectors.EVENT_READ)
+                for key, _ in selector.select(0.5):
+                    child = running[key.fd]
+                    if data := os.read(child.pipe, 1 << 16):
+                        yield from _heard(child, data)
+                        continue
+                    selector.unregister(child.pipe)
+                    del running[key.fd]
+                    status = _reaped(child)
+                    waiting += _left(child)
+                    if child.chunk.numbers and child.chunk.alone:
+                        yield _ended(seed, child, status)
+                for child in running.values():
+                    _watch(child)
+        finally:  # whoever listens may have heard enough
             for child in running.values():
-                _watch(child)
+                os.kill(child.pid, signal.SIGKILL)
+                _reaped(child)
 
 
 def chunks_of(kind: str, count: int, start: int = 0) -> list[Chunk]:
@@ -117,6 +121,12 @@ def _heard(child: Child, data: bytes) -> Iterator[Outcome]:
         child.chunk.numbers.remove(outcome.number)
         child.since, child.used = time.monotonic(), _used(child.pid)
         yield outcome
+
+
+def _reaped(child: Child) -> int:
+    """Its exit status."""
+    os.close(child.pipe)
+    return os.waitpid(child.pid, 0)[1]
 
 
 def _watch(child: Child) -> None:
