@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 
 from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
@@ -41,11 +42,33 @@ TITLES = {
     507: "No space left",
 }
 STATUS_OF = {NotFound: 404, Conflict: 409, Gone: 410, IdempotencyMismatch: 422, UnfitOwner: 422, DatasetMismatch: 422}
-PROBLEM = {
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong, and what to do."},
+        "request_id": {"type": "string", "description": "Of an error in the service itself: its log says more."},
+        "checks": {"type": "object", "description": "Of /readyz."},
+        "errors": {
+            "type": "array",
+            "description": "Each wrong place of the request.",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+PROBLEM: dict[str, Any] = {
     "description": "Problem details (RFC 9457)",
     "content": {
         "application/problem+json": {
-            "example": {"type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job job_1"}
+            "schema": {"$ref": "#/components/schemas/Problem"},
+            "example": {"type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job job_1"},
         }
     },
 }
@@ -145,8 +168,15 @@ def _sentence(error: Any) -> str:
     return sentence(error)
 
 
-def _http(_: Request, error: Any) -> JSONResponse:
-    return render(error.status_code, str(error.detail), error.headers)
+def _http(request: Request, error: Any) -> JSONResponse:
+    told = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else {}
+    return render(error.status_code, str(error.detail), {**(error.headers or {}), **told})
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods of an address: the router names those of the first route alone."""
+    routes = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in route.methods or ()})
 
 
 def _unexpected(request: Request, error: Any) -> JSONResponse:

@@ -30,7 +30,12 @@ KNOWN = {
 UploadName = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
 ADD: dict[str, Callable[..., tuple[Model | Dataset, bool]]] = {"model": models.add, "dataset": datasets.add}
 Out = TypeVar("Out", bound="UploadOut")
-UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 507: PROBLEM}
+PLACE = {"Location": {"description": "Where it is.", "schema": {"type": "string"}, "required": True}}
+UPLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The same bytes were there already", "headers": PLACE},
+    201: {"headers": PLACE},
+    507: PROBLEM,
+}
 
 
 class UploadOut(BaseModel):
@@ -130,6 +135,18 @@ def content(row: Model | Dataset, suffix: str) -> FileResponse:
         filename=filename,
         headers={"ETag": f'"{row.sha256}"'},
     )
+
+
+def file_of(*types: str) -> dict[int | str, dict[str, Any]]:
+    """Responses of a route that hands a file out, or the part of it that `Range` asks for."""
+    whole = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in types}}
+    refused = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        200: {"description": "The file", **whole},
+        206: {"description": "The part that `Range` asks for", **whole},
+        400: {"description": "`Range` is malformed", **refused},
+        416: {"description": "`Range` lies outside the file", **refused},
+    }
 
 
 def require_ready(row: Model | Dataset) -> None:
