@@ -27,7 +27,7 @@ class Limits(Asked):
     max_jobs_queued: Number = Field(default=None, description="Jobs that may wait.")
     max_jobs_running: Number = Field(default=None, description="Jobs that may run at once.")
     max_bytes_stored: int | None = Field(
-        default=None, ge=0, le=2**62, description="Of models, data sets and delivered files."
+        default=None, ge=0, le=2**53, description="Of models, data sets and delivered files."
     )
     max_requests_a_minute: Number = Field(default=None, description="Requests in any minute.")
 

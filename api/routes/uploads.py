@@ -139,7 +139,8 @@ def content(row: Model | Dataset, suffix: str) -> FileResponse:
 
 def file_of(*types: str) -> dict[int | str, dict[str, Any]]:
     """Responses of a route that hands a file out, or the part of it that `Range` asks for."""
-    whole = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in types}}
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    whole = {"content": {kind: {} if kind == "application/json" else binary for kind in types}}
     refused = {"content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
         200: {"description": "The file", **whole},
