@@ -8,6 +8,7 @@ benchmarks/schemathesis.toml; a failure is printed with the request that makes i
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,8 @@ def _run(service: Filled, there: dict[str, str], examples: int, seed: int) -> di
         command += ["--exclude-method", "DELETE"] if there else []
         command += ["--header", f"Authorization: Bearer {service.key}"] if service.key else []
         command += ["--request-timeout", "60", "--report", "json", "--report-json-path", str(report)]
-        subprocess.run(command, cwd=folder, check=False)  # 1 says that there are failures: they are in the report
+        environment = os.environ | {"PYTHONPATH": str(HOUSE)}  # of the hooks
+        subprocess.run(command, cwd=folder, env=environment, check=False)  # 1: there are failures, in the report
         return json.loads(report.read_text())
 
 
