@@ -7,10 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from api import examples
-from api.problems import SCHEMA
+from api.problems import METHODS, SCHEMA
 from store.settings import settings
-
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
 
 
 def install(app: FastAPI) -> None:
@@ -33,7 +31,7 @@ def install(app: FastAPI) -> None:
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for item in document["paths"].values():
-        yield from (item[method] for method in METHODS if method in item)
+        yield from (item[method.lower()] for method in METHODS if method.lower() in item)
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -49,4 +47,4 @@ def _open(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         if path != "/metrics" or not settings().metrics_token:
             for method in METHODS:
-                item.get(method, {}).pop("security", None)
+                item.get(method.lower(), {}).pop("security", None)

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match, Route
+from starlette.routing import Match
 
 from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
@@ -18,6 +18,7 @@ from pruning.faults import sentence
 from store import artifacts, database, logs
 from store.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
 
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 REQUEST_ID = "secateur.request_id"  # where a request's scope has its id
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
 log = logging.getLogger(__name__)
@@ -175,8 +176,8 @@ def _http(request: Request, error: Any) -> JSONResponse:
 
 def _allowed(request: Request) -> list[str]:
     """All methods of an address: the router names those of the first route alone."""
-    routes = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for route in routes for method in route.methods or ()})
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
 
 
 def _unexpected(request: Request, error: Any) -> JSONResponse:

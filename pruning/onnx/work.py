@@ -76,7 +76,9 @@ def _of_matrices(node: NodeProto, shapes: Shapes) -> int:
 
 
 def _of_windows(node: NodeProto, shapes: Shapes) -> int:
-    return _made(node, shapes) * math.prod(shapes.get(node.input[1], (0, 0))[1:])
+    """A window on one channel takes about as long as one on eight."""
+    inputs, *kernel = shapes.get(node.input[1], (0, 0))[1:] or (0,)
+    return _made(node, shapes) * (inputs and max(inputs, 8)) * math.prod(kernel)
 
 
 def _of_spread_windows(node: NodeProto, shapes: Shapes) -> int:
