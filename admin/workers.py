@@ -12,6 +12,10 @@ from store.workers import Seen
 
 app = typer.Typer(help="Workers: who is there, and who takes work.", no_args_is_help=True, cls=Sentences)
 POLL_SECONDS = 0.5
+HEADERS = (
+    *("id", "state", "queues", "busy with", "done", "seen"),
+    *("cores", "memory", "disk free", "GPUs", "processes a job"),
+)
 WorkerId = Annotated[str, typer.Argument(metavar="ID", help="As `workers list` shows it: host:pid:random.")]
 
 
@@ -23,8 +27,7 @@ def listing(json: Json = False) -> None:
     if json:
         document([_object(row) for row in seen])
     else:
-        headers = ("id", "state", "queues", "busy with", "done", "seen", "cores", "memory", "disk free", "GPUs")
-        table(headers, [_cells(row) for row in seen], "no worker was seen within a day")
+        table(HEADERS, [_cells(row) for row in seen], "no worker was seen within a day")
 
 
 @app.command()
@@ -84,6 +87,7 @@ def _cells(seen: Seen) -> tuple[Any, ...]:
         size(facts["memory"]),
         size(facts["disk_free"]),
         ", ".join(facts["gpus"]),
+        facts.get("processes", 1),  # workers of older versions do not say it
     )
 
 

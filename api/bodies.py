@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import Request
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from api.layer import Layer
 from api.problems import Problem, render
 from store.artifacts import Blob, Staged
 
@@ -140,19 +141,16 @@ class _Part:
             self._found.append(data[start:end])
 
 
-class SmallBodies:
-    """ASGI middleware: bodies other than uploads are at most 1 MB.
+class SmallBodies(Layer):
+    """Bodies other than uploads are at most 1 MB.
 
     FastAPI reads a JSON body before it asks who sends it: without a limit a stranger could fill the memory.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the body before the application does; 413 where it is too much."""
-        if scope["type"] != "http" or _is_upload(scope["method"], scope["path"]):
-            await self._app(scope, receive, send)
+        if _is_upload(scope["method"], scope["path"]):
+            await self.app(scope, receive, send)
             return
         body, more = bytearray(), True
         while more:
@@ -168,7 +166,7 @@ class SmallBodies:
         async def replay() -> Message:
             return read.pop() if read else await receive()
 
-        await self._app(scope, replay, send)
+        await self.app(scope, replay, send)
 
 
 def _is_upload(method: str, path: str) -> bool:

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+from api.layer import Layer
 
 PAGES = {
     "default-src": "'none'",
@@ -55,17 +57,11 @@ def of(scope: Scope, scripts: Iterable[bytes] = ()) -> dict[str, str]:
     return headers | scope.get("state", {}).get("headers", {})
 
 
-class Headers:
-    """ASGI middleware that adds them; on pages of the documentation it waits for the page, to name its scripts."""
+class Headers(Layer):
+    """Adds them; on pages of the documentation it waits for the page, to name its scripts."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Add headers that are not there yet."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         start: list[Message] = []
 
         async def send_on(message: Message) -> None:
@@ -80,7 +76,7 @@ class Headers:
                 add(message, of(scope))
             await send(message)
 
-        await self._app(scope, receive, send_on)
+        await self.app(scope, receive, send_on)
 
 
 def add(start: Message, headers: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from starlette.routing import Match
 from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
 from pruning.faults import sentence
-from store import artifacts, database, logs
+from store import database, disk, logs
 from store.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
 
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
@@ -143,7 +143,7 @@ def _queue_full(_: Request, error: Any) -> JSONResponse:
 
 
 def _system(request: Request, error: Any) -> JSONResponse:
-    if artifacts.is_full(error) or database.is_full(error):
+    if disk.is_full(error) or database.is_full(error):
         return render(507, "the service has no space left for this; try again later, or ask who runs it for room")
     return _unexpected(request, error)
 

@@ -7,8 +7,9 @@ import uuid
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from api.layer import Layer
 from api.problems import METHODS, REQUEST_ID
 from store import logs, tracing
 
@@ -32,22 +33,16 @@ SECONDS = Histogram(
 log = logging.getLogger(__name__)
 
 
-class Requests:
-    """ASGI middleware, to be the outermost: gives each request an id, which its answer has as X-Request-Id."""
+class Requests(Layer):
+    """The outermost: gives each request an id, which its answer has as X-Request-Id."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and say in one line what became of it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         request_id = scope[REQUEST_ID] = _id(Headers(scope=scope).get("x-request-id"))
         exchange = _Exchange(scope, send, request_id)
         with logs.bound(request_id=request_id, trace_id=tracing.trace_id(tracing.traceparent())):
             try:
-                await self._app(scope, receive, exchange.send)
+                await self.app(scope, receive, exchange.send)
             finally:
                 exchange.end()
 

@@ -5,7 +5,6 @@ import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from pruning.analysis import Preprocess
 from pruning.data import READERS
 from pruning.errors import OutOfMemory, PruningError, is_out_of_memory
 from pruning.faults import sentence
-from pruning.listener import Metric, Phase
+from pruning.listener import Metric, Phase, Silent
 from pruning.methods import METHODS
 from pruning.order import Order
 from pruning.plan import Plan
 from pruning.recipe import Recipe
 from pruning.sparsity import PATTERNS
-from pruning.stages.problem import Checkpoint
 
 BUDGETS = {  # by option
     "rate": "pruning_rate",
@@ -45,7 +43,7 @@ PROCESSES = (
 )
 
 
-class Terminal:
+class Terminal(Silent):
     """Prints phases and rounds to standard error."""
 
     def __init__(self) -> None:
@@ -55,9 +53,6 @@ class Terminal:
         """A line for each phase."""
         self._print(f"{name} ...")
 
-    def progress(self, progress: float) -> None:
-        """Rounds are enough here."""
-
     def metric(self, metric: Metric) -> None:
         """A line for each round."""
         values = "  ".join(f"{k} {v:.4g}" for k, v in metric.values.items())
@@ -66,13 +61,6 @@ class Terminal:
     def warning(self, text: str) -> None:
         """A line that stands out."""
         self._print(f"warning: {text}")
-
-    def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
-        """Nothing to resume from here."""
-
-    def should_stop(self) -> bool:
-        """Ctrl-C ends the process."""
-        return False
 
     def _print(self, text: str) -> None:
         print(f"{time.monotonic() - self.started:7.1f} s  {text}", file=sys.stderr, flush=True)

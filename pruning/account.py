@@ -236,6 +236,7 @@ def _manifest(trained: Trained) -> Manifest:
         seed=order.plan.train.seed,
         versions={"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         device=trained.device,
+        processes=trained.objective.group.size,
         machine=machine(),
         seconds=round(time.monotonic() - trained.started, 3),
         command=command(*names, teacher),

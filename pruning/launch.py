@@ -28,7 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from pruning import errors
 from pruning.deliver import Delivery, deliver
 from pruning.errors import InvalidPlan, LostProcess, OutOfMemory, PruningError, first_line, is_out_of_memory
-from pruning.listener import Listener, Metric, Phase
+from pruning.listener import Listener, Silent
 from pruning.measure import cores
 from pruning.order import Order
 from pruning.pipeline import train_network
@@ -68,29 +68,6 @@ def follow() -> int:
     return _follow(store, Group(rank, size), say=lambda text: print(f"error: {text}", file=sys.stderr, flush=True))
 
 
-class Silent:
-    """The listener of the others."""
-
-    def phase(self, name: Phase, progress: float) -> None:
-        """The first process tells it."""
-
-    def progress(self, progress: float) -> None:
-        """As above."""
-
-    def metric(self, metric: Metric) -> None:
-        """As above."""
-
-    def warning(self, text: str) -> None:
-        """As above."""
-
-    def checkpoint(self, make: Callable[[], Checkpoint]) -> None:
-        """The first process writes it."""
-
-    def should_stop(self) -> bool:
-        """The first process ends the others when it should."""
-        return False
-
-
 @contextmanager
 def _group(processes: int) -> Iterator[Group]:
     """Of this process, the first, and the others, which are gone afterwards."""
@@ -110,8 +87,7 @@ def _group(processes: int) -> Iterator[Group]:
 @contextmanager
 def _others(folder: str, size: int) -> Iterator[list[subprocess.Popen[str]]]:
     """The other processes, ready to join; whatever happens they are gone afterwards."""
-    house = Path(__file__).parent.parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(house), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {"PYTHONPATH": _path(Path(folder))}
     others: list[subprocess.Popen[str]] = []
     try:
         for rank in range(1, size):
@@ -132,13 +108,23 @@ def _others(folder: str, size: int) -> Iterator[list[subprocess.Popen[str]]]:
             other.communicate()
 
 
+def _path(folder: Path) -> str:
+    """Where the others find this package, also where no more than the package itself may be read, as in a worker.
+
+    Python looks for packages in lists of folders, and the folder above this one may be one that cannot be listed.
+    """
+    package = Path(__file__).parent
+    (folder / package.name).symlink_to(package)
+    return os.pathsep.join([str(folder), str(package.parent), os.environ.get("PYTHONPATH", "")])
+
+
 @contextmanager
 def _joined(store: Store, group: Group) -> Iterator[Group]:
     """Connected to the others of its group, over loopback where all are on this machine."""
     backend, hook = "gloo", sys.excepthook
     if torch.cuda.is_available():
         backend = "cpu:gloo,cuda:nccl"
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", group.rank)) % torch.cuda.device_count())
+        torch.cuda.set_device(_own_device(group.rank))
     with _on_loopback():
         dist.init_process_group(backend, store=store, rank=group.rank, world_size=group.size, timeout=PATIENCE)
     sys.excepthook = hook  # torch has put its own there
@@ -147,6 +133,11 @@ def _joined(store: Store, group: Group) -> Iterator[Group]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _own_device(rank: int) -> int:
+    """Of the devices that this process sees, one for each process while they are enough; torchrun may say which."""
+    return int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count()
 
 
 @contextmanager

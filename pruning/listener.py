@@ -44,4 +44,8 @@ class Listener(Protocol):
 
     def should_stop(self) -> bool:
         """Asked after every training step; True ends the job with Cancelled."""
-        ...
+        return False
+
+
+class Silent(Listener):
+    """Does nothing at all; one that derives from it says what it does."""

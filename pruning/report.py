@@ -275,6 +275,7 @@ class Manifest(Frozen):
     seed: int
     versions: dict[str, str]
     device: str
+    processes: int = Field(default=1, description="That shared each batch.")
     machine: str = Field(default="", description="The processor that the files were measured on, and its cores.")
     seconds: float
     command: str = Field(default="", description="What does it again, in a folder with both files and this manifest.")

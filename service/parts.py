@@ -86,23 +86,33 @@ def parts(settings: Settings, listener: socket.socket) -> list[Part]:
         return Part(name, list(command), environment, logs / f"{name}.log")
 
     def worker(name: str, *queues: str, **more: str) -> Part:
-        celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
-        made = part(f"worker-{name}", *celery, "-Q", ",".join(queues), "-n", f"{name}@%h", "-l", "INFO")
+        made = part(f"worker-{name}", *worker_command(name, *queues))
         made.environment = {**environment, **more}
         made.patience += settings.handover_seconds
         return made
 
     def job_workers() -> list[Part]:
-        """One for each graphics card, or one."""
-        cards = len([*Path("/dev").glob("nvidia[0-9]*")])
+        """One for each graphics card, or for as many as a job has processes; or one."""
+        cards = dealt_out(len([*Path("/dev").glob("nvidia[0-9]*")]), settings.job_processes)
         if not cards:
             return [worker("jobs", *JOB_QUEUES)]  # also what asks for a card: it is told at once that there is none
-        return [worker(f"gpu{i}", *JOB_QUEUES, CUDA_VISIBLE_DEVICES=str(i)) for i in range(cards)]
+        return [worker(f"gpu{i}", *JOB_QUEUES, CUDA_VISIBLE_DEVICES=own) for i, own in enumerate(cards)]
 
     api = part("api", sys.executable, "-m", "api", "--fd", str(listener.fileno()))
     api.files = (listener.fileno(),)
     broker = [] if settings.broker_url else [part("broker", *_valkey(settings))]
     return [*broker, api, *job_workers(), worker("light", LIGHT)]
+
+
+def dealt_out(cards: int, each: int) -> list[str]:
+    """CUDA_VISIBLE_DEVICES of every worker: no card is two workers'; the last may have fewer."""
+    return [",".join(map(str, range(first, min(first + each, cards)))) for first in range(0, cards, each)]
+
+
+def worker_command(name: str, *queues: str) -> list[str]:
+    """What starts a worker that takes from these queues."""
+    celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker")
+    return [*celery, "-Q", ",".join(queues), "-n", f"{name}@%h", "-l", "INFO"]
 
 
 def _valkey(settings: Settings) -> list[str]:

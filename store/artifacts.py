@@ -1,6 +1,5 @@
 """Files by content hash: written beside, then renamed into place, so that a name means whole content."""
 
-import errno
 import hashlib
 import os
 import shutil
@@ -86,11 +85,6 @@ def touch(*blobs: Blob) -> None:
     """
     for blob in blobs:
         os.utime(path(blob.sha256))
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether there is no space left where files are stored."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def adopt(file: Path, blob: Blob) -> None:

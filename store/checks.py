@@ -1,12 +1,12 @@
 """Whether this process can do its work: each check is quiet where it can, and says a sentence where not."""
 
-import errno
 import tempfile
 from functools import cache
 
 from sqlalchemy import text
 
 from store.database import reading
+from store.disk import is_full
 from store.queue import sender
 from store.settings import settings
 
@@ -42,8 +42,7 @@ def storage() -> None:
             if file.read() != PIECE:
                 raise NotReady("a file that was written reads otherwise")
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise NotReady("no space is left" if full else "files cannot be written and read") from error
+        raise NotReady("no space is left" if is_full(error) else "files cannot be written and read") from error
 
 
 CHECKS = {"database": database, "broker": broker, "storage": storage}

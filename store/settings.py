@@ -40,7 +40,16 @@ class Settings(BaseSettings):
         default=32 * GIB,
         description="Decoded data sets kept on disk, the least recently used removed; none may be larger.",
     )
-    job_memory_bytes: int = Field(default=16 * GIB, ge=GIB // 4, description="Most memory of a job's process.")
+    job_memory_bytes: int = Field(
+        default=16 * GIB, ge=GIB // 4, description="Most memory of a job's processes together."
+    )
+    job_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes of a worker that share each batch of its job: one for each of its GPUs (no more are "
+        "started than there are), or some of its cores. Needs Linux's user namespaces; docs/deploy.md says more.",
+    )
     job_seconds: int = Field(default=24 * 3600, description="Longest run of one attempt of a job.")
     inspect_memory_bytes: int = Field(
         default=8 * GIB, ge=GIB // 4, description="Most memory of the process that vets an upload."

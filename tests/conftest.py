@@ -10,7 +10,7 @@ import tarfile
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +37,13 @@ DATA = Path(os.environ.get("SECATEUR_DATA", HOUSE.parent / "shared" / "data"))
 
 
 class TwoCores(LoadScopeScheduling):
-    """A file at a time on each; those that empty the test Redis one after the other."""
+    """A file at a time on each, those with real services first, as files of few tests last longest there: no core is
+    idle at the end. Files that empty the test Redis go one after the other.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False  # in the order of the folders: by number of tests, the longest came last
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -283,6 +289,18 @@ class Service:
 
     def ended(self, job_id: str, seconds: float = 120) -> dict:
         return self.until(f"/v1/jobs/{job_id}", lambda j: j["status"] in ("succeeded", "failed", "cancelled"), seconds)
+
+
+@contextmanager
+def part_of_a_service(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen]:
+    """A process of its own, such as a worker (service.parts.worker_command), killed at the end if it still runs."""
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, cwd=HOUSE, env=dict(environment), stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

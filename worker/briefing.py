@@ -6,6 +6,7 @@ from pruning.recipe import bare
 from store import artifacts, checkpoints
 from store.settings import settings
 from store.tables import Dataset, Job, Model
+from worker import crew
 from worker.errand import DataFile, DatasetErrand, JobErrand, ModelErrand
 
 
@@ -30,6 +31,7 @@ def for_job(session: Session, job: Job) -> JobErrand:
         checkpoint=checkpoints.path(job.checkpoint) if job.checkpoint else None,
         model_name=bare(model.name, "model.onnx"),
         dataset_name=bare(dataset.name, "data.npz"),
+        processes=crew.processes(),
     )
 
 

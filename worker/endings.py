@@ -1,10 +1,15 @@
 """How a process ends, and what that means for its work."""
 
 import enum
+import errno
 
-OUT_OF_MEMORY = 86  # exit statuses of a process that met a limit and could still say so
+from pruning.errors import LostProcess, is_out_of_memory
+from store.disk import is_full
+
+OUT_OF_MEMORY = 86  # exit statuses of a process that could still say why it ended
 NO_SPACE = 87
 UNFORESEEN = 88
+LOST = 89  # one of several processes that do a job was killed or crashed
 
 
 class Ended(enum.Enum):
@@ -18,3 +23,12 @@ class Ended(enum.Enum):
     STOPPED = "this worker is being stopped"
     NO_DATABASE = "the database was away for too long"
     CRASHED = "it was killed or crashed"
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a process that this error ends; UNFORESEEN: it is about the work, not about this machine."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if is_full(error) or (isinstance(error, OSError) and error.errno == errno.EFBIG):  # or what it may write itself
+        return NO_SPACE
+    return LOST if isinstance(error, LostProcess) else UNFORESEEN

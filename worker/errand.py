@@ -24,7 +24,9 @@ class DataFile(_Frozen):
 
 
 class JobErrand(_Frozen):
-    """Prune; memory: bytes that prepared examples may take; checkpoint: what to go on from."""
+    """Prune; memory: bytes that prepared examples may take; checkpoint: what to go on from; processes: that share
+    each batch.
+    """
 
     kind: Literal["job"] = "job"
     model: Path
@@ -35,6 +37,7 @@ class JobErrand(_Frozen):
     checkpoint: Path | None
     model_name: str
     dataset_name: str
+    processes: int = 1
 
     @property
     def reads(self) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from store.artifacts import is_full
+from store.disk import is_full
 from store.errors import Fenced
 from store.settings import settings
 from worker.endings import Ended

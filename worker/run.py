@@ -9,16 +9,21 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from pruning.errors import PruningError
 from store import logs
 from worker import sandbox
 from worker.children import die_with_parent, end_if_orphaned
+from worker.endings import UNFORESEEN, status_of
 from worker.errand import ERRAND, TRACE, DatasetErrand, Errand, JobErrand
-from worker.messages import Voice
+from worker.messages import Failed, Voice
 
+log = logging.getLogger(__name__)
 FILES = 4096
 _errands: TypeAdapter[Errand] = TypeAdapter(Errand)
 
@@ -50,11 +55,43 @@ def main(arguments: list[str]) -> int:
     errand = _errands.validate_json(Path(ERRAND).read_bytes())
     has_data = isinstance(errand, JobErrand | DatasetErrand)
     limit(memory, seconds, max(memory, errand.data.most_bytes if has_data else 0))
-    walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])])
-    logging.getLogger(__name__).info("%s", walls)
-    from worker import work  # only now: its libraries start threads, which the walls would not hold
+    together = isinstance(errand, JobErrand) and errand.processes > 1
+    walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])], together)
+    log.info("%s", walls)
+    if together and walls.network:
+        log.warning("one process does this job: several would need sockets, which are refused here")
+        errand = errand.model_copy(update={"processes": 1})
+    return do(id, errand, Voice(pipe), memory)
 
-    return work.do(id, errand, Voice(pipe), memory)
+
+def do(id: str, errand: Errand, voice: Voice, memory: int) -> int:
+    """Returns the exit status; what went wrong is said to the supervisor, a traceback only in the log."""
+    deed = _deed(errand.kind)
+    try:
+        deed(errand, voice, memory)
+    except Exception as error:
+        if (status := status_of(error)) != UNFORESEEN:
+            log.warning("%s %s: %s", errand.kind, id, error)
+            return status
+        if isinstance(error, PruningError):
+            voice.say(Failed(error=str(error)))
+            return 0
+        log.exception("%s %s", errand.kind, id)
+        if errand.kind != "job":
+            return UNFORESEEN
+        voice.say(Failed(error=f"an error in the service itself ({type(error).__name__}); its log names job {id}"))
+    return 0
+
+
+def _deed(kind: str) -> Callable[[Any, Voice, int], None]:
+    """Loaded behind the walls, which would not hold the threads that its libraries start; no more than it needs."""
+    if kind == "job":
+        from worker.work import run_job
+
+        return run_job
+    from worker import inspection
+
+    return inspection.inspect_model if kind == "model" else inspection.inspect_dataset
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from store import artifacts, checkpoints, events, jobs, uploads
 from store.artifacts import Blob
 from store.database import writing
+from store.disk import is_full
 from store.settings import settings
 from store.tables import Dataset, Model
 from worker.folder import Folder
@@ -94,7 +95,7 @@ class JobScribe:
             with folder.open(said.file) as file:
                 name = checkpoints.write(self.job_id, self.attempt, self._checkpoints, file)
         except OSError as error:
-            if not artifacts.is_full(error):
+            if not is_full(error):
                 raise
             text = "the service has no space left for a checkpoint; if the job is interrupted, more is lost"
             patiently(lambda s: self._event(s, "warning", {"text": text}, eta_seconds=None))

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from store import logs
 from store.settings import settings
-from worker.endings import NO_SPACE, OUT_OF_MEMORY, Ended
+from worker.endings import LOST, NO_SPACE, OUT_OF_MEMORY, Ended
 from worker.errand import ERRAND, TRACE, Errand
 from worker.folder import Folder, private
 from worker.hearing import Hearing, Scribe
@@ -165,18 +165,28 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _meaning(status: int, kernel_killed: bool) -> Ended:
     if status == 0:
         return Ended.DONE
-    if status == OUT_OF_MEMORY or (status == -signal.SIGKILL and kernel_killed):
+    if status == OUT_OF_MEMORY or (status in (-signal.SIGKILL, LOST) and kernel_killed):
         return Ended.MEMORY
     return Ended.SPACE if status == NO_SPACE else Ended.CRASHED
 
 
-def _resident(pid: int) -> int:
-    """Without mapped data sets: the kernel takes their pages back when it needs the room. Libraries count."""
-    try:
-        memory = psutil.Process(pid).memory_info()
-        return memory.rss - max(0, getattr(memory, "shared", 0) - LIBRARY_BYTES)
-    except psutil.NoSuchProcess:
-        return 0
+def _resident(group: int) -> int:
+    """Of all processes of a group, which none of them can leave: their own memory, and libraries once.
+
+    Without mapped data sets: the kernel takes their pages back when it needs the room.
+    """
+    own = libraries = 0
+    for pid in psutil.pids():
+        try:
+            if os.getpgid(pid) != group:
+                continue
+            memory = psutil.Process(pid).memory_info()
+        except (OSError, psutil.Error):  # it has just ended
+            continue
+        shared = getattr(memory, "shared", 0)
+        own += memory.rss - shared
+        libraries = max(libraries, min(shared, LIBRARY_BYTES))
+    return own + libraries
 
 
 def _kernel_kills() -> int:

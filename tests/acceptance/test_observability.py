@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.conftest import HOUSE, Service, save_npz, tiny_model
+from service.parts import worker_command
+from tests.conftest import HOUSE, Service, part_of_a_service, save_npz, tiny_model
 
 TOKEN = "metrics-token-of-mine"
 PLAN = {"budget": {"pruning_rate": 4}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}}
@@ -151,13 +151,8 @@ def started(folder: Path, *command: str, **settings: str) -> Iterator[Path]:
         **settings,
     }
     written = folder / "stderr"
-    with written.open("wb") as file:
-        process = subprocess.Popen([sys.executable, *command], cwd=HOUSE, env=environment, stdout=file, stderr=file)
-    try:
+    with part_of_a_service(command, environment, written):
         yield written
-    finally:
-        process.kill()
-        process.wait()
 
 
 def until(written: Path, word: str) -> None:
@@ -175,7 +170,7 @@ def test_an_api_without_database_and_broker_tells_no_password(tmp_path: Path) ->
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with started(tmp_path, "-m", "api", SECATEUR_AUTH="true", SECATEUR_PORT=str(port)) as written:
+    with started(tmp_path, sys.executable, "-m", "api", SECATEUR_AUTH="true", SECATEUR_PORT=str(port)) as written:
         until(written, "startup complete")
         headers = {"Authorization": f"Bearer {WRONG_KEY}"}
         get = partial(httpx.get, headers=headers, timeout=30)  # after an answer 500 the server closes its connection
@@ -193,7 +188,6 @@ def test_an_api_without_database_and_broker_tells_no_password(tmp_path: Path) ->
 
 
 def test_a_worker_without_database_and_broker_tells_no_password(tmp_path: Path) -> None:
-    command = ("-m", "celery", "-A", "worker.app", "worker", "-Q", "cpu", "-l", "INFO")
-    with started(tmp_path, *command) as written:
+    with started(tmp_path, *worker_command("lost", "cpu")) as written:
         until(written, "Cannot connect to")
     no_secret_in(written.read_text())

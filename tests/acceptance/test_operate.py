@@ -17,13 +17,14 @@ from redis.connection import parse_url
 from sqlalchemy import create_engine, text
 
 from api.auth import LOCAL
+from service.parts import worker_command
 from store import artifacts, datasets, jobs, migrate, models, workers
 from store.artifacts import Blob
 from store.database import reading, writing
 from store.queue import Sender
 from tests.acceptance.proxy import Proxy
 from tests.acceptance.test_faults import LONG, events, in_round
-from tests.conftest import EXAMPLES, HOUSE, Service, postgres_url, redis_url, schema_of_its_own
+from tests.conftest import EXAMPLES, HOUSE, Service, part_of_a_service, postgres_url, redis_url, schema_of_its_own
 from tests.integration.conftest import forget
 from worker.stall import STALLED
 
@@ -187,8 +188,9 @@ def test_a_worker_that_takes_nothing_from_a_full_queue_starts_anew(place: dict[s
     with ExitStack() as stack:
         proxy = stack.enter_context(Proxy(server["host"], server["port"]))
         broker = f"redis://127.0.0.1:{proxy.port}/{server['db']}"
-        worker = _start(place | {"SECATEUR_BROKER_URL": broker}, tmp_path / "worker.log")
-        stack.callback(worker.kill)
+        environment = os.environ | place | {"SECATEUR_BROKER_URL": broker}
+        command = worker_command("alone", "cpu")
+        worker = stack.enter_context(part_of_a_service(command, environment, tmp_path / "worker.log"))
         until(lambda: _queues() == [["cpu"]])
         assert worker.poll() is None
         proxy.freeze()
@@ -199,25 +201,6 @@ def test_a_worker_that_takes_nothing_from_a_full_queue_starts_anew(place: dict[s
         assert "work waits in the queue" in (tmp_path / "worker.log").read_text()
         assert _queues() == [] and sender.depth("cpu") > 0
     sender.app.close()
-
-
-def _start(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "worker.app",
-        "worker",
-        "-Q",
-        "cpu",
-        "-n",
-        "alone@%h",
-        "-l",
-        "INFO",
-    ]
-    with log.open("ab") as out:
-        return subprocess.Popen(command, cwd=HOUSE, env=os.environ | environment, stdout=out, stderr=out)
 
 
 def _queues() -> list[list[str]]:

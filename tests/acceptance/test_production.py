@@ -10,8 +10,9 @@ import psutil
 import pytest
 import redis
 
+from service.parts import worker_command
 from tests.acceptance.test_faults import LONG, begin, in_round
-from tests.conftest import HOUSE, Service, postgres_url, redis_url, schema_of_its_own
+from tests.conftest import HOUSE, Service, part_of_a_service, postgres_url, redis_url, schema_of_its_own
 
 WHY = "SECATEUR_TEST_POSTGRES and SECATEUR_TEST_REDIS name no servers to test against"
 pytestmark = pytest.mark.skipif(not (postgres_url() and redis_url()), reason=WHY)
@@ -39,35 +40,20 @@ def test_a_job_from_upload_to_report(production: Service) -> None:
 
 def test_two_workers_given_the_same_id_run_it_once(production: Service) -> None:
     """Every message is doubled, and there are two workers of each kind."""
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "worker.app",
-        "worker",
-        "-Q",
-        "cpu",
-        "-n",
-        "second@%h",
-        "-l",
-        "INFO",
-    ]
-    with (production.folder / "logs" / "second.log").open("wb") as log:
-        second = subprocess.Popen(command, cwd=HOUSE, env=os.environ | production.environment, stdout=log, stderr=log)
-    try:
+    environment = os.environ | production.environment
+    log = production.folder / "logs" / "second.log"
+    with part_of_a_service(worker_command("second", "cpu"), environment, log) as second:
         job = begin(production, LONG)
         sender = [
             sys.executable,
             "-c",
             f"from store.queue import sender; [sender.wake('job', '{job}', 'cpu') for _ in range(5)]",
         ]
-        subprocess.run(sender, cwd=HOUSE, env=os.environ | production.environment, check=True)
+        subprocess.run(sender, cwd=HOUSE, env=environment, check=True)
         in_round(production, job, 3)
         running = [p for p in psutil.process_iter(["cmdline"]) if job in (p.info["cmdline"] or [])]
         assert len(running) == 1
         ended = production.ended(job)
         assert (ended["status"], ended["attempt"]) == ("succeeded", 1)
-    finally:
         second.terminate()
         assert second.wait(20) == 0

@@ -21,16 +21,32 @@ class Walls:
         return ", ".join(said).replace("_", " ")
 
 
-def enclose(reads: list[Path], writes: list[Path]) -> Walls:
+def enclose(reads: list[Path], writes: list[Path], together: bool = False) -> Walls:
     """Confine this process and all that it starts, for good. Call before there is a second thread.
 
-    Args: reads: files and folders beside those of the system and of Python; writes: folders.
+    Args: reads: files and folders beside those of the system and of Python; writes: folders; together: they may talk
+    to each other, which they can only where the wall of the network stands: elsewhere there are no sockets at all.
     """
+    no_network = _why_not(leave_together if together else network.leave)
+    sockets = system_calls.NO_SOCKETS
+    if together and no_network is None:
+        sockets = system_calls.OF_NCCL if has_cards() else system_calls.OF_GLOO
+        writes = [*writes, network.SHARED_MEMORY] if has_cards() else writes
     return Walls(
-        _why_not(network.leave),
+        no_network,
         _why_not(lambda: files.confine(reads, writes)),
-        _why_not(system_calls.forbid),
+        _why_not(lambda: system_calls.forbid(sockets)),
     )
+
+
+def leave_together() -> None:
+    """The wall of the network for processes that talk to each other. Raises: Unavailable."""
+    network.leave_together(memory=has_cards())
+
+
+def has_cards() -> bool:
+    """Whether NCCL would be used here, which takes more than gloo does."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _why_not(wall: Callable[[], None]) -> str | None:

@@ -11,6 +11,7 @@ from torch._C._distributed_c10d import FileStore
 
 from pruning import launch
 from pruning.account import Trained
+from pruning.listener import Silent
 from pruning.onnx.fold import fold_batch_norms
 from pruning.order import Order
 from pruning.pipeline import train_network
@@ -47,7 +48,7 @@ def group(tmp_path_factory) -> Iterator[Group]:
 def trained(given: Order, group: Group = ALONE, resume: Checkpoint | None = None) -> tuple[Trained, Recorder]:
     listener = Recorder()
     if group.size > 1:
-        group.agreed(partial(train_network, given, launch.Silent(), resume))
+        group.agreed(partial(train_network, given, Silent(), resume))
     found = train_network(given, listener, resume, group)
     assert found is not None
     return found, listener
