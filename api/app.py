@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from api import examples, pages, problems, tracing
+from api import document, pages, problems, tracing
 from api.bodies import SmallBodies
 from api.headers import Headers
 from api.problems import PROBLEM
@@ -38,7 +38,7 @@ def create() -> FastAPI:
         title="Secateur",
         version="0.1.0",
         description=DESCRIPTION,
-        responses={401: PROBLEM, 403: PROBLEM, 429: PROBLEM},
+        responses=dict.fromkeys((400, 401, 403, 413, 422, 429), PROBLEM),
         redoc_url=None,  # its script asks another host for a picture
         telemetry=tracing.telemetry(),
     )
@@ -53,5 +53,5 @@ def create() -> FastAPI:
     ):
         app.include_router(noun.router)
     app.include_router(pages.router)
-    examples.install(app)
+    document.install(app)
     return app

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from sqlalchemy.orm import Session
 
+from pruning.settings import ID
 from store.database import reading, writing
 
 
@@ -23,4 +24,5 @@ def _write() -> Iterator[Session]:
 Read = Annotated[Session, Depends(_read, scope="function")]
 Write = Annotated[Session, Depends(_write, scope="function")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Rows of a page.")]
-Cursor = Annotated[str | None, Query(description="next_cursor of the page before.")]
+Cursor = Annotated[str | None, Query(pattern=ID, description="next_cursor of the page before.")]
+Id = Annotated[str, Path(pattern=ID)]

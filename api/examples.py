@@ -1,10 +1,6 @@
 """Examples in the OpenAPI document that work when pasted: ids of what is really there."""
 
-import copy
-from collections.abc import Callable
 from typing import Any
-
-from fastapi import FastAPI
 
 from api.auth import LOCAL
 from store import job_lists, uploads
@@ -13,16 +9,9 @@ from store.settings import settings
 from store.tables import Dataset, Model
 
 
-def install(app: FastAPI) -> None:
-    """Fill the ids of the document's examples anew each time it is asked for."""
-    build: Callable[[], dict[str, Any]] = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        schema = copy.deepcopy(build())
-        _fill(schema, {} if settings().auth else _newest())  # with keys ids are nobody else's business
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
+def fill(schema: dict[str, Any]) -> None:
+    """The ids of the document's examples, by what is there now."""
+    _fill(schema, {} if settings().auth else _newest())  # with keys ids are nobody else's business
 
 
 def _newest() -> dict[str, str]:

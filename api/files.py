@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import Query
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from api.problems import PROBLEM
 from store import artifacts
 from store.tables import Artifact
 
@@ -18,6 +19,21 @@ ELSEWHERE: dict[int | str, dict[str, Any]] = {
 Redirect = Annotated[
     bool, Query(description="false: 204 instead of 307, for pages, whose scripts may follow to no other host.")
 ]
+
+
+def responses(*types: str) -> dict[int | str, dict[str, Any]]:
+    """Of a route that hands a file of one of these types out, or the part of it that `Range` asks for."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    whole = {"content": {kind: {} if kind == "application/json" else binary for kind in types or (BYTES,)}}
+    refused = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        200: {"description": "The file", **whole},
+        206: {"description": "The part that `Range` asks for", **whole},
+        400: {"description": "`Range` is malformed", **refused},
+        416: {"description": "`Range` lies outside the file", **refused},
+        503: PROBLEM,
+        **ELSEWHERE,
+    }
 
 
 def download(sha256: str, filename: str, redirect: bool, kind: str = BYTES) -> Response:

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from api import headers
 from pruning.errors import DatasetMismatch, InvalidPlan
@@ -18,6 +19,7 @@ from store import database, disk, logs
 from store.errors import Conflict, Gone, IdempotencyMismatch, NotFound, QueueFull, UnfitOwner
 from store.storage import StorageAway
 
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 REQUEST_ID = "secateur.request_id"  # where a request's scope has its id
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # names; PostgreSQL has no NUL, and terminals obey the others
 log = logging.getLogger(__name__)
@@ -50,11 +52,33 @@ STATUS_OF = {
     DatasetMismatch: 422,
     StorageAway: 503,
 }
-PROBLEM = {
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong, and what to do."},
+        "request_id": {"type": "string", "description": "Of an error in the service itself: its log says more."},
+        "checks": {"type": "object", "description": "Of /readyz."},
+        "errors": {
+            "type": "array",
+            "description": "Each wrong place of the request.",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+PROBLEM: dict[str, Any] = {
     "description": "Problem details (RFC 9457)",
     "content": {
         "application/problem+json": {
-            "example": {"type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job job_1"}
+            "schema": {"$ref": "#/components/schemas/Problem"},
+            "example": {"type": "about:blank", "title": "Not found", "status": 404, "detail": "there is no job job_1"},
         }
     },
 }
@@ -154,8 +178,15 @@ def _sentence(error: Any) -> str:
     return sentence(error)
 
 
-def _http(_: Request, error: Any) -> JSONResponse:
-    return render(error.status_code, str(error.detail), error.headers)
+def _http(request: Request, error: Any) -> JSONResponse:
+    told = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else {}
+    return render(error.status_code, str(error.detail), {**(error.headers or {}), **told})
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods of an address: the router names those of the first route alone."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    return [m for m, scope in scopes.items() if any(r.matches(scope)[0] is Match.FULL for r in request.app.routes)]
 
 
 def _unexpected(request: Request, error: Any) -> JSONResponse:

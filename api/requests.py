@@ -10,12 +10,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
 from api.layer import Layer
-from api.problems import REQUEST_ID
+from api.problems import METHODS, REQUEST_ID
 from store import logs, tracing
 
 SANE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 QUIET = ("/healthz", "/readyz", "/metrics", "/static/{name}")  # asked for all the time
-METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
 PROCESS = CollectorRegistry()
 ANSWERED = Counter(

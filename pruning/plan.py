@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pruning.frozen import Frozen
+from pruning.frozen import Asked, Frozen
 from pruning.settings import (
     HIGHEST_RHO,
     Admm,
@@ -35,7 +35,7 @@ Pattern = Annotated[
 Method = Literal["direct", "progressive", "joint", "gradual"]
 
 
-class Budget(Frozen):
+class Budget(Asked):
     """How much may stay: exactly one of the fields."""
 
     pruning_rate: Rate | None = Field(
@@ -105,7 +105,7 @@ class Budget(Frozen):
         return int(round(total * (1 - (self.sparsity or 0.0)), 6))
 
 
-class LayerRule(Frozen):
+class LayerRule(Asked):
     """An exception for the layers whose name matches; the last rule that matches a layer counts."""
 
     match: str = Field(min_length=1, description="Name of a layer or its weight; * and ? are wildcards.")
@@ -134,7 +134,7 @@ SETTINGS: dict[Method, dict[str, type[Frozen]]] = {  # by method
 }
 
 
-class Plan(Frozen):
+class Plan(Asked):
     """A whole pruning job; {"budget": {"pruning_rate": 10}} is enough."""
 
     method: Method = Field(

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pruning.frozen import Frozen
+from pruning.frozen import Asked
 
+ID = r"^[A-Za-z0-9_-]{1,64}$"  # of models and all else that has one
 HIGHEST_RATE = 1_000_000
 HIGHEST_RHO = 1e3
 Rate = Annotated[float, Field(ge=1, le=HIGHEST_RATE)]
 
 
-class Admm(Frozen):
+class Admm(Asked):
     """The weights, W, are trained while they are pulled to Z, the nearest pruned net, drawn anew each round."""
 
     rounds: int = Field(
@@ -45,7 +46,7 @@ class Admm(Frozen):
     )
 
 
-class Retrain(Frozen):
+class Retrain(Asked):
     """Masked retraining: pruned weights stay zero."""
 
     epochs: int = Field(default=5, ge=0, le=10_000, description="Passes over the training data after the hard prune.")
@@ -59,7 +60,7 @@ class Retrain(Frozen):
     )
 
 
-class Progressive(Frozen):
+class Progressive(Asked):
     """Partial models at rising rates, each stage from the best of those before."""
 
     rates: tuple[Rate, ...] | None = Field(
@@ -84,7 +85,7 @@ class Progressive(Frozen):
         return self
 
 
-class Search(Frozen):
+class Search(Asked):
     """How far max_accuracy_drop looks, and how closely."""
 
     first_rate: Rate = Field(default=4, description="First rate that is tried.")
@@ -100,7 +101,7 @@ class Search(Frozen):
     highest_rate: Rate = Field(default=2000, description="Where the search ends in any case.")
 
 
-class Gradual(Frozen):
+class Gradual(Asked):
     """Masks are re-made again and again while the rate rises: of units first, if asked for, then of weights."""
 
     epochs: int = Field(default=10, ge=1, le=10_000, description="Passes over the training data while the rate rises.")
@@ -116,7 +117,7 @@ class Gradual(Frozen):
     unit_epochs: int = Field(default=5, ge=1, le=10_000, description="Passes in which they go, where some do.")
 
 
-class Joint(Frozen):
+class Joint(Asked):
     """Neurons and filters are gated while connections are pruned; those whose gate closes are removed."""
 
     units: float = Field(default=0.5, gt=0, le=1, description="Share of the filters and neurons that stays.")
@@ -133,14 +134,14 @@ class Joint(Frozen):
 Bits = Annotated[int, Field(ge=2, le=8)]
 
 
-class BitsRule(Frozen):
+class BitsRule(Asked):
     """Bits of the layers whose name matches; the last rule that matches a layer counts."""
 
     match: str = Field(min_length=1, description="Name of a layer or its weight; * and ? are wildcards.")
     bits: Bits = Field(description="2 to 8; b bits are 2^(b-1) magnitudes and a sign, zero is not one of them.")
 
 
-class Quantize(Frozen):
+class Quantize(Asked):
     """After pruning: the weights that are left take few values, evenly spaced, q times 1 to 2^(b-1) with a sign."""
 
     bits: Bits | None = Field(default=None, description="Of every layer that no rule names; null and no average: 4.")
@@ -169,7 +170,7 @@ class Quantize(Frozen):
         return self
 
 
-class Distill(Frozen):
+class Distill(Asked):
     """The dense model, or another, as a teacher beside the targets."""
 
     weight: float = Field(
@@ -181,6 +182,7 @@ class Distill(Frozen):
     teacher: str | None = Field(
         default=None,
         max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
         description="Id of an uploaded model with the same inputs and outputs that teaches instead of the dense one, "
         "such as a larger net; `python -m pruning` takes its file as --teacher.",
     )
@@ -189,7 +191,7 @@ class Distill(Frozen):
     )
 
 
-class Train(Frozen):
+class Train(Asked):
     """How every training step is done."""
 
     loss: Literal["auto", "cross_entropy", "binary_cross_entropy", "mse", "distill"] = Field(
@@ -235,7 +237,7 @@ class Train(Frozen):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes CUDA where it is there.")
 
 
-class Deliver(Frozen):
+class Deliver(Asked):
     """What is done to the graph at the end; outputs stay as they are, but for rounding and for int8 biases."""
 
     remove: bool = Field(

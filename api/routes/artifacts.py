@@ -1,15 +1,16 @@
 """What a job delivered: files, and the report among them."""
 
 from pathlib import PurePosixPath
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from api import files
 from api.auth import Owner
-from api.deps import Read
-from api.problems import PROBLEM
+from api.deps import Id, Read
+from api.problems import PRINTABLE, PROBLEM
 from pruning.report import Report
 from store import jobs
 
@@ -41,14 +42,24 @@ class ArtifactList(BaseModel):
 
 
 @router.get("/artifacts", response_model=ArtifactList)
-def listing(session: Read, owner: Owner, job_id: str) -> ArtifactList:
+def listing(session: Read, owner: Owner, job_id: Id) -> ArtifactList:
     """The files; empty until the job has succeeded."""
     job = jobs.get(session, owner, job_id)
     return ArtifactList(items=[ArtifactOut.model_validate(f) for f in jobs.files(session, job.id)])
 
 
-@router.get("/artifacts/{name}", response_class=FileResponse, responses=files.ELSEWHERE)
-def download(session: Read, owner: Owner, job_id: str, name: str, redirect: files.Redirect = True) -> Response:
+@router.get(
+    "/artifacts/{name}",
+    response_class=FileResponse,
+    responses=files.responses(files.BYTES, "application/json", "text/html"),
+)
+def download(
+    session: Read,
+    owner: Owner,
+    job_id: Id,
+    name: Annotated[str, Path(pattern=PRINTABLE)],
+    redirect: files.Redirect = True,
+) -> Response:
     """One file; Range works."""
     file = jobs.file(session, jobs.get(session, owner, job_id), name)
     return files.download(file.sha256, file.name, redirect, TYPES.get(PurePosixPath(file.name).suffix, files.BYTES))
@@ -57,7 +68,7 @@ def download(session: Read, owner: Owner, job_id: str, name: str, redirect: file
 @router.get(
     "/report", response_model=Report, responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 )
-def report(request: Request, session: Read, owner: Owner, job_id: str) -> Response:
+def report(request: Request, session: Read, owner: Owner, job_id: Id) -> Response:
     """The report as JSON; as a page with `Accept: text/html`."""
     is_page = "text/html" in request.headers.get("accept", "")
     name = "report.html" if is_page else "report.json"

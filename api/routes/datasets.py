@@ -7,8 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from api.auth import Owner
 from api.bodies import MULTIPART
-from api.deps import Cursor, Limit, Read, Write
-from api.files import ELSEWHERE, Redirect
+from api.deps import Cursor, Id, Limit, Read, Write
+from api.files import Redirect, responses
 from api.problems import PROBLEM, Problem
 from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, refuse_unknown
 from pruning.analysis import DatasetSummary, Preprocess
@@ -44,7 +44,9 @@ class DatasetPage(BaseModel):
 
 
 def _preprocess(
-    scale: Annotated[float, Query(allow_inf_nan=False, description="Examples become (x * scale - mean) / std.")] = 1.0,
+    scale: Annotated[
+        float, Query(gt=0, allow_inf_nan=False, description="Examples become (x * scale - mean) / std.")
+    ] = 1.0,
     mean: Annotated[list[str], Query(description=CHANNELS)] = [],  # noqa: B006
     std: Annotated[list[str], Query(description=CHANNELS)] = [],  # noqa: B006
     size: Annotated[list[str], Query(description="Images are brought to height,width: 224,224, or 224 for both.")] = [],  # noqa: B006
@@ -89,7 +91,7 @@ Parameters = Annotated[dict[str, Any], Depends(_parameters)]
     "",
     status_code=201,
     response_model=DatasetOut,
-    responses={200: {"description": "It was there already", "model": DatasetOut}, **UPLOAD},
+    responses={**UPLOAD, 200: {**UPLOAD[200], "model": DatasetOut}},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
 async def upload(request: Request, response: Response, owner: Owner, parameters: Parameters) -> DatasetOut:
@@ -105,19 +107,19 @@ def listing(session: Read, owner: Owner, limit: Limit = 50, cursor: Cursor = Non
 
 
 @router.get("/{dataset_id}", response_model=DatasetOut)
-def get(session: Read, owner: Owner, dataset_id: str) -> DatasetOut:
+def get(session: Read, owner: Owner, dataset_id: Id) -> DatasetOut:
     """One data set."""
     return outs(session, DatasetOut, [uploads.get(session, Dataset, owner, dataset_id)])[0]
 
 
-@router.get("/{dataset_id}/content", responses=ELSEWHERE)
-def download(session: Read, owner: Owner, dataset_id: str, redirect: Redirect = True) -> Response:
+@router.get("/{dataset_id}/content", response_class=FileResponse, responses=responses())
+def download(session: Read, owner: Owner, dataset_id: Id, redirect: Redirect = True) -> Response:
     """The file as it came."""
     row = uploads.get(session, Dataset, owner, dataset_id)
     return content(row, ".npz" if row.format == "npz" else "", redirect)
 
 
 @router.delete("/{dataset_id}", status_code=204, responses={409: PROBLEM})
-def delete(session: Write, owner: Owner, dataset_id: str) -> None:
+def delete(session: Write, owner: Owner, dataset_id: Id) -> None:
     """Remove a data set that no job uses."""
     uploads.delete(session, Dataset, owner, dataset_id)

@@ -10,7 +10,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Asking, Owner
-from api.deps import Limit, Read
+from api.deps import Id, Limit, Read
 from api.problems import PROBLEM
 from api.routes.uploads import Time
 from api.watching import lookout
@@ -22,6 +22,7 @@ from store.keys import Caller
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], responses={404: PROBLEM})
 KEEP_ALIVE_SECONDS = 15
 BATCH = 200
+LAST = 2**31 - 1  # that the database counts to
 
 
 class EventOut(BaseModel):
@@ -71,10 +72,10 @@ class MetricsOut(BaseModel):
 def listing(
     request: Request,
     asking: Asking,
-    job_id: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    job_id: Id,
+    after: Annotated[int, Query(ge=0, le=LAST)] = 0,
     limit: Limit = 100,
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=LAST)] = None,
 ) -> Response:
     """A page; or, with `Accept: text/event-stream`, all events as they happen until the job has ended."""
     with reading() as session:
@@ -90,7 +91,7 @@ def listing(
 
 
 @router.get("/metrics", response_model=MetricsOut)
-def metrics(session: Read, owner: Owner, job_id: str) -> MetricsOut:
+def metrics(session: Read, owner: Owner, job_id: Id) -> MetricsOut:
     """One entry for each round."""
     job = jobs.get(session, owner, job_id)
     rows = events.metrics(session, job_id)

@@ -11,14 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.orm import Session
 
 from api.auth import Asking, Owner
-from api.deps import Cursor, Limit, Read, Write
+from api.deps import Cursor, Id, Limit, Read, Write
 from api.problems import PRINTABLE, PROBLEM, Problem
 from api.routes.plans import hold
-from api.routes.uploads import Time
+from api.routes.uploads import PLACE, Time
+from pruning.frozen import Asked
 from pruning.needs import memory
 from pruning.phases import PHASES
 from pruning.plan import Plan
 from pruning.result import Result
+from pruning.settings import ID
 from store import addresses, job_lists, jobs, quotas
 from store.database import reading, writing
 from store.queue import queue_for, sender
@@ -30,16 +32,16 @@ Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "canc
 Label = Annotated[str, Field(pattern=r"^[\w.:/-]{1,63}$")]
 
 
-class JobIn(BaseModel):
+class JobIn(Asked):
     """What to prune, with what, and how; a plan needs a budget and nothing else."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
 
-    model_id: str = Field(examples=["mdl_0199c5f1a2b3c4d5e6f7a8b9"])
-    dataset_id: str = Field(examples=["dat_0199c5f1a2b3c4d5e6f7a8b9"])
+    model_id: str = Field(pattern=ID, examples=["mdl_0199c5f1a2b3c4d5e6f7a8b9"])
+    dataset_id: str = Field(pattern=ID, examples=["dat_0199c5f1a2b3c4d5e6f7a8b9"])
     plan: Plan = Field(examples=[{"budget": {"pruning_rate": 20}}])
     name: str | None = Field(default=None, max_length=255, pattern=PRINTABLE, examples=["LeNet-5 at 20x"])
-    labels: list[Label] = Field(default=[], max_length=20, examples=[["trial"]])
+    labels: tuple[Label, ...] = Field(default=(), max_length=20, examples=[["trial"]])
     priority: int = Field(
         default=0,
         ge=-10,
@@ -108,10 +110,9 @@ class JobPage(BaseModel):
     status_code=201,
     response_model=JobOut,
     responses={
-        200: {"description": "The job of this Idempotency-Key", "model": JobOut},
+        200: {"description": "The job of this Idempotency-Key", "model": JobOut, "headers": PLACE},
+        201: {"headers": PLACE},
         409: PROBLEM,
-        422: PROBLEM,
-        429: PROBLEM,
     },
 )
 def create(
@@ -146,8 +147,8 @@ def listing(
     limit: Limit = 50,
     cursor: Cursor = None,
     status: Status | None = None,
-    model_id: str | None = None,
-    dataset_id: str | None = None,
+    model_id: Annotated[str | None, Query(pattern=ID)] = None,
+    dataset_id: Annotated[str | None, Query(pattern=ID)] = None,
     label: Label | None = None,
     q: Annotated[
         str | None,
@@ -161,26 +162,26 @@ def listing(
 
 
 @router.get("/{job_id}", response_model=JobOut)
-def get(session: Read, owner: Owner, job_id: str) -> JobOut:
+def get(session: Read, owner: Owner, job_id: Id) -> JobOut:
     """One job."""
     return _out(session, jobs.get(session, owner, job_id))
 
 
 @router.post("/{job_id}/cancel", response_model=JobOut, responses={409: PROBLEM})
-def cancel(owner: Owner, job_id: str) -> JobOut:
+def cancel(owner: Owner, job_id: Id) -> JobOut:
     """End a job. A running one is `cancelling` until its process is gone, within seconds."""
     with writing() as session:
         return _out(session, jobs.cancel(session, owner, job_id))
 
 
 @router.delete("/{job_id}", status_code=204, responses={409: PROBLEM})
-def delete(session: Write, owner: Owner, job_id: str) -> None:
+def delete(session: Write, owner: Owner, job_id: Id) -> None:
     """Remove a job that has ended, with all its files."""
     jobs.remove(session, owner, job_id)
 
 
 @router.post("/{job_id}/retry", response_model=JobOut, responses={409: PROBLEM, 429: PROBLEM})
-def retry(owner: Owner, job_id: str) -> JobOut:
+def retry(owner: Owner, job_id: Id) -> JobOut:
     """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
     with writing() as session:
         job = jobs.retry(session, owner, job_id)
@@ -197,7 +198,7 @@ def _request(body: JobIn, key: str | None, queue: str) -> jobs.Request:
         body.dataset_id,
         body.plan.model_dump(mode="json", exclude_none=True),
         body.name,
-        body.labels,
+        list(body.labels),
         key,
         hashlib.sha256(canonical.encode()).hexdigest(),
         queue,

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import admin
-from api.deps import Cursor, Limit, Read, Write
+from api.deps import Cursor, Id, Limit, Read, Write
 from api.problems import PRINTABLE, PROBLEM
-from api.routes.uploads import Time
+from api.routes.uploads import PLACE, Time
+from pruning.frozen import Asked
 from store import keys
 from store.keys import OWNER, Scope
 
@@ -20,10 +21,8 @@ router = APIRouter(
 )
 
 
-class KeyIn(BaseModel):
+class KeyIn(Asked):
     """Whose key, and what it may do."""
-
-    model_config = ConfigDict(extra="forbid")
 
     owner: str = Field(pattern=OWNER, examples=["anna"], description="An account; it may have several keys.")
     name: str | None = Field(default=None, max_length=255, pattern=PRINTABLE, description="What it is for.")
@@ -61,7 +60,7 @@ class KeyPage(BaseModel):
     next_cursor: str | None
 
 
-@router.post("", status_code=201, response_model=NewKeyOut)
+@router.post("", status_code=201, response_model=NewKeyOut, responses={201: {"headers": PLACE}})
 def create(session: Write, body: KeyIn, response: Response) -> NewKeyOut:
     """Make a key. Its secret is in this answer and nowhere else."""
     key, secret = keys.create(session, body.owner, body.name, body.scope, body.expires_in_days)
@@ -72,7 +71,7 @@ def create(session: Write, body: KeyIn, response: Response) -> NewKeyOut:
 
 @router.get("", response_model=KeyPage)
 def listing(
-    session: Read, limit: Limit = 50, cursor: Cursor = None, owner: Annotated[str | None, Query()] = None
+    session: Read, limit: Limit = 50, cursor: Cursor = None, owner: Annotated[str | None, Query(pattern=OWNER)] = None
 ) -> KeyPage:
     """All keys, or those of an owner; revoked and expired ones too."""
     page = keys.listing(session, owner, limit, cursor)
@@ -80,12 +79,12 @@ def listing(
 
 
 @router.get("/{key_id}", response_model=KeyOut)
-def get(session: Read, key_id: str) -> KeyOut:
+def get(session: Read, key_id: Id) -> KeyOut:
     """One key."""
     return KeyOut.model_validate(keys.get(session, key_id))
 
 
 @router.delete("/{key_id}", status_code=204)
-def revoke(session: Write, key_id: str) -> None:
+def revoke(session: Write, key_id: Id) -> None:
     """Revoke a key, at once. The last admin key that works stays."""
     keys.revoke(session, key_id, keeps_an_admin=True)

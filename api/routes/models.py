@@ -7,10 +7,19 @@ from pydantic import BaseModel
 
 from api.auth import Owner
 from api.bodies import MULTIPART
-from api.deps import Cursor, Limit, Read, Write
-from api.files import ELSEWHERE, Redirect
+from api.deps import Cursor, Id, Limit, Read, Write
+from api.files import Redirect, responses
 from api.problems import PROBLEM
-from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, refuse_unknown, require_ready
+from api.routes.uploads import (
+    UPLOAD,
+    UploadName,
+    UploadOut,
+    content,
+    outs,
+    receive,
+    refuse_unknown,
+    require_ready,
+)
 from pruning.analysis import Analysis
 from store import uploads
 from store.tables import Model
@@ -41,7 +50,7 @@ Parameters = Annotated[dict[str, Any], Depends(_parameters)]
     "",
     status_code=201,
     response_model=ModelOut,
-    responses={200: {"description": "The same bytes were there already", "model": ModelOut}, **UPLOAD},
+    responses={**UPLOAD, 200: {**UPLOAD[200], "model": ModelOut}},
     openapi_extra={"requestBody": {"required": True, "content": MULTIPART}},
 )
 async def upload(request: Request, response: Response, owner: Owner, parameters: Parameters) -> ModelOut:
@@ -57,26 +66,26 @@ def listing(session: Read, owner: Owner, limit: Limit = 50, cursor: Cursor = Non
 
 
 @router.get("/{model_id}", response_model=ModelOut)
-def get(session: Read, owner: Owner, model_id: str) -> ModelOut:
+def get(session: Read, owner: Owner, model_id: Id) -> ModelOut:
     """One model."""
     return outs(session, ModelOut, [uploads.get(session, Model, owner, model_id)])[0]
 
 
 @router.get("/{model_id}/analysis", response_model=Analysis, responses={409: PROBLEM, 422: PROBLEM})
-def analysis(session: Read, owner: Owner, model_id: str) -> dict[str, object]:
+def analysis(session: Read, owner: Owner, model_id: Id) -> dict[str, object]:
     """What can be pruned in it."""
     row = uploads.get(session, Model, owner, model_id)
     require_ready(row)
     return row.analysis or {}
 
 
-@router.get("/{model_id}/content", responses=ELSEWHERE)
-def download(session: Read, owner: Owner, model_id: str, redirect: Redirect = True) -> Response:
+@router.get("/{model_id}/content", response_class=FileResponse, responses=responses())
+def download(session: Read, owner: Owner, model_id: Id, redirect: Redirect = True) -> Response:
     """The file as it came."""
     return content(uploads.get(session, Model, owner, model_id), ".onnx", redirect)
 
 
 @router.delete("/{model_id}", status_code=204, responses={409: PROBLEM})
-def delete(session: Write, owner: Owner, model_id: str) -> None:
+def delete(session: Write, owner: Owner, model_id: Id) -> None:
     """Remove a model that no job uses."""
     uploads.delete(session, Model, owner, model_id)

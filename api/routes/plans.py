@@ -14,21 +14,23 @@ from pruning.analysis import Analysis, DatasetSummary
 from pruning.budgets import highest_rate, settle
 from pruning.check import check, check_teacher
 from pruning.costs import Part
+from pruning.frozen import Asked
 from pruning.plan import Plan
+from pruning.settings import ID
 from store import uploads
 from store.tables import Dataset, Model
 
 router = APIRouter(prefix="/v1/plans", tags=["jobs"], responses={404: PROBLEM})
 
 
-class PlanIn(BaseModel):
+class PlanIn(Asked):
     """A plan, and what it is for where that is known."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
 
     plan: Plan = Field(examples=[{"budget": {"pruning_rate": 20}}])
-    model_id: str | None = None
-    dataset_id: str | None = None
+    model_id: str | None = Field(default=None, pattern=ID)
+    dataset_id: str | None = Field(default=None, pattern=ID)
 
 
 class PlannedLayer(BaseModel):

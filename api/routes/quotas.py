@@ -4,12 +4,13 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.auth import admin
 from api.deps import Read, Write
 from api.problems import PROBLEM
+from pruning.frozen import Asked
 from store import quotas
 from store.keys import OWNER
 
@@ -20,15 +21,13 @@ Account = Annotated[str, Path(pattern=OWNER)]
 Number = Annotated[int | None, Field(ge=0, le=2**31 - 1)]
 
 
-class Limits(BaseModel):
+class Limits(Asked):
     """As asked for: 0 is no limit, null what the settings say."""
-
-    model_config = ConfigDict(extra="forbid")
 
     max_jobs_queued: Number = Field(default=None, description="Jobs that may wait.")
     max_jobs_running: Number = Field(default=None, description="Jobs that may run at once.")
     max_bytes_stored: int | None = Field(
-        default=None, ge=0, le=2**62, description="Of models, data sets and delivered files."
+        default=None, ge=0, le=2**53, description="Of models, data sets and delivered files."
     )
     max_requests_a_minute: Number = Field(default=None, description="Requests in any minute.")
 

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Owner
 from api.bodies import empty, too_large
-from api.deps import Read, Write
+from api.deps import Id, Read, Write
 from api.pieces import Checksum, take
 from api.problems import PRINTABLE, PROBLEM, Problem
 from api.resumable import VERSION
 from api.routes import datasets, models
-from api.routes.uploads import Kind, Time, full, most, room
+from api.routes.uploads import PLACE, Kind, Time, full, most, room
 from store import transfers
 from store.database import reading, writing
 from store.tables import Transfer
@@ -44,26 +44,67 @@ class TransferOut(BaseModel):
     is_new: bool | None = Field(description="False: the same bytes were there already, and nothing was added.")
 
 
-def _version(tus_resumable: Annotated[str | None, Header(description=f"{VERSION}.")] = None) -> None:
+def _version(tus_resumable: Annotated[str | None, Header(include_in_schema=False)] = None) -> None:
     if tus_resumable != VERSION:
         detail = f"this is tus {VERSION}: send the header Tus-Resumable: {VERSION}"
         raise Problem(412, detail, {"Tus-Version": VERSION})
 
 
+def _header(name: str, description: str, required: bool = False, **schema: Any) -> dict[str, Any]:
+    """As the document says it; what is wrong with one is said in the protocol's own way, not as a 422."""
+    return {"name": name, "in": "header", "required": required, "description": description, "schema": schema}
+
+
+def _told(*names: str) -> dict[str, Any]:
+    return {name: {"schema": {"type": "string"}, "required": True} for name in names}
+
+
 SPOKEN = Depends(_version)
+PROTOCOL = _header("Tus-Resumable", "The version of the protocol.", True, type="string", enum=[VERSION])
+CHECKSUM = _header(
+    "Upload-Checksum",
+    "Of this piece, in base64; 460 where it is another.",
+    type="string",
+    pattern=r"^(md5 [A-Za-z0-9+/]{22}==|sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$",
+)
+LENGTH = {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}
+DESCRIBED = _header("Upload-Metadata", "name or filename, and its value in base64.", type="string")
+BODILESS = {"description": "As for other methods, without a body"}
+BODY: dict[str, Any] = {PIECE: {"schema": {"type": "string", "format": "binary"}}}
 BEGUN: dict[str, Any] = {
     "status_code": 201,
     "response_model": TransferOut,
     "dependencies": [SPOKEN],
-    "responses": dict.fromkeys((400, 412, 413, 422, 503, 507), PROBLEM),
+    "responses": {
+        201: {"headers": {**_told("Upload-Offset", "Upload-Expires"), **PLACE}},
+        **dict.fromkeys((400, 409, 410, 412, 423, 460, 503, 507), PROBLEM),
+    },
+    "openapi_extra": {
+        "parameters": [PROTOCOL, _header("Upload-Length", "Bytes in all.", True, **LENGTH), DESCRIBED, CHECKSUM],
+        "requestBody": {"required": False, "content": BODY},
+    },
 }
 PIECES: dict[str, Any] = {
     "status_code": 204,
     "dependencies": [SPOKEN],
-    "responses": dict.fromkeys((400, 409, 410, 412, 413, 415, 423, 460, 503, 507), PROBLEM),
-    "openapi_extra": {
-        "requestBody": {"required": True, "content": {PIECE: {"schema": {"type": "string", "format": "binary"}}}}
+    "responses": {
+        204: {"headers": _told("Upload-Offset", "Upload-Expires")},
+        **dict.fromkeys((400, 409, 410, 412, 415, 423, 460, 503, 507), PROBLEM),
     },
+    "openapi_extra": {
+        "parameters": [
+            PROTOCOL,
+            _header("Upload-Offset", "Where the piece begins.", True, **{**LENGTH, "minimum": 0}),
+            CHECKSUM,
+        ],
+        "requestBody": {"required": True, "content": BODY},
+    },
+}
+
+
+SPEAKS: dict[str, Any] = {
+    "status_code": 204,
+    "responses": {204: {"headers": _told("Tus-Version", "Tus-Extension", "Tus-Checksum-Algorithm", "Tus-Max-Size")}},
 }
 
 
@@ -81,12 +122,21 @@ async def begin_dataset(
     return await _begin(request, response, owner, "dataset", parameters)
 
 
-@router.options("/models/transfers", status_code=204)
-@router.options("/datasets/transfers", status_code=204)
-@router.options("/transfers", status_code=204)
-@router.options("/transfers/{transfer_id}", status_code=204)
+@router.options("/models/transfers", **SPEAKS)
+@router.options("/datasets/transfers", **SPEAKS)
+@router.options("/transfers", **SPEAKS)
 def options(request: Request, response: Response) -> None:
     """What of the protocol is spoken here."""
+    _say(request, response)
+
+
+@router.options("/transfers/{transfer_id}", **SPEAKS)
+def options_of(request: Request, response: Response, transfer_id: Id) -> None:
+    """The same for every transfer."""
+    _say(request, response)
+
+
+def _say(request: Request, response: Response) -> None:
     kinds = ["model", "dataset"]
     asked = [kind for kind in kinds if request.url.path.startswith(f"/v1/{kind}s/")] or kinds
     response.headers["Tus-Version"] = VERSION
@@ -96,13 +146,23 @@ def options(request: Request, response: Response) -> None:
 
 
 @router.get("/transfers/{transfer_id}", response_model=TransferOut, responses={410: PROBLEM})
-def get(session: Read, owner: Owner, transfer_id: str) -> Transfer:
+def get(session: Read, owner: Owner, transfer_id: Id) -> Transfer:
     """How far it is, and what became of it."""
     return transfers.get(session, owner, transfer_id)
 
 
-@router.head("/transfers/{transfer_id}", dependencies=[SPOKEN], responses={410: PROBLEM, 412: PROBLEM})
-def offset(session: Read, owner: Owner, transfer_id: str) -> Response:
+@router.head(
+    "/transfers/{transfer_id}",
+    dependencies=[SPOKEN],
+    response_class=Response,
+    responses={
+        200: {"headers": _told("Upload-Offset", "Upload-Length", "Upload-Expires")},
+        410: BODILESS,
+        412: BODILESS,
+    },
+    openapi_extra={"parameters": [PROTOCOL]},
+)
+def offset(session: Read, owner: Owner, transfer_id: Id) -> Response:
     """How far it is, in `Upload-Offset`."""
     row = transfers.get(session, owner, transfer_id)
     described = {} if row.described is None else {"Upload-Metadata": row.described}
@@ -110,7 +170,7 @@ def offset(session: Read, owner: Owner, transfer_id: str) -> Response:
 
 
 @router.patch("/transfers/{transfer_id}", **PIECES)
-async def piece(request: Request, response: Response, owner: Owner, transfer_id: str) -> None:
+async def piece(request: Request, response: Response, owner: Owner, transfer_id: Id) -> None:
     """Add a piece of any size at `Upload-Offset`; after the last, `Location` is the model or data set."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != PIECE:
         raise Problem(415, f"send the piece with the header Content-Type: {PIECE}")
@@ -118,8 +178,14 @@ async def piece(request: Request, response: Response, owner: Owner, transfer_id:
     response.headers.update(_headers(row))
 
 
-@router.delete("/transfers/{transfer_id}", status_code=204, dependencies=[SPOKEN], responses={412: PROBLEM})
-def terminate(session: Write, owner: Owner, transfer_id: str) -> None:
+@router.delete(
+    "/transfers/{transfer_id}",
+    status_code=204,
+    dependencies=[SPOKEN],
+    responses={412: PROBLEM},
+    openapi_extra={"parameters": [PROTOCOL]},
+)
+def terminate(session: Write, owner: Owner, transfer_id: Id) -> None:
     """Give an upload up; of a finished one the model or data set stays."""
     transfers.end(session, owner, transfer_id)
 

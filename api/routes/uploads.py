@@ -31,7 +31,13 @@ KNOWN = {
 UploadName = Annotated[str, Query(max_length=255, pattern=PRINTABLE)]
 ADD: dict[str, Callable[..., tuple[Model | Dataset, bool]]] = {"model": models.add, "dataset": datasets.add}
 Out = TypeVar("Out", bound="UploadOut")
-UPLOAD: dict[int | str, dict[str, Any]] = {413: PROBLEM, 422: PROBLEM, 503: PROBLEM, 507: PROBLEM}
+PLACE = {"Location": {"description": "Where it is.", "schema": {"type": "string"}, "required": True}}
+UPLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The same bytes were there already", "headers": PLACE},
+    201: {"headers": PLACE},
+    503: PROBLEM,
+    507: PROBLEM,
+}
 
 
 class UploadOut(BaseModel):

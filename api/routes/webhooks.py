@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from api.auth import Owner
-from api.deps import Read, Write
+from api.deps import Id, Read, Write
 from api.problems import PROBLEM
 from api.routes.uploads import Time
 from store import deliveries, jobs, webhook_secrets
@@ -55,14 +55,14 @@ class SecretOut(BaseModel):
 
 
 @router.get("/jobs/{job_id}/webhooks", response_model=DeliveryList, responses={404: PROBLEM})
-def listing(session: Read, owner: Owner, job_id: str) -> DeliveryList:
+def listing(session: Read, owner: Owner, job_id: Id) -> DeliveryList:
     """What became of the messages about the job's end; empty until it has ended."""
     jobs.get(session, owner, job_id)
     return DeliveryList(items=[DeliveryOut.model_validate(d) for d in deliveries.of_job(session, job_id)])
 
 
 @router.post("/jobs/{job_id}/webhooks/{message_id}/resend", response_model=DeliveryOut, responses={404: PROBLEM})
-def resend(session: Write, owner: Owner, job_id: str, message_id: str) -> Delivery:
+def resend(session: Write, owner: Owner, job_id: Id, message_id: Id) -> Delivery:
     """Try a message once more now, also one that was delivered or given up."""
     jobs.get(session, owner, job_id)
     return deliveries.resend(session, job_id, message_id)

@@ -4,12 +4,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.harm import idx, imagefolder, models, npz, parquet
+from benchmarks.harm import grafts, idx, imagefolder, models, npz, parquet
 from benchmarks.harm.case import Case, Maker
 
 KINDS: dict[str, Sequence[Maker]] = {
     "onnx": models.NETS,
     "operators": models.OPERATORS_OF_ONNX,
+    "grafted": grafts.GRAFTED,
     "packed": models.PACKED,
     "laborious": models.LABORIOUS,
     "npz": npz.MAKERS,

@@ -1,13 +1,13 @@
 """ONNX files: damage to bytes and to protobuf fields, crafted harm, packed files that decode to terabytes."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.backend.test.case.node import collect_testcases
 
 from benchmarks.fuzzing.mutations import MUTATIONS, mutate
@@ -119,23 +119,16 @@ def sized(rng: random.Random) -> Case:
 
 
 def laborious(rng: random.Random) -> Case:
-    """No value is too large, but there are many, or each takes many products."""
+    """No value is too large, but there are many, or each takes many products or steps."""
     side, times = rng.choice((256, 1024, 4096, 8192)), rng.choice((10, 100, 1000, 3000))
-    op = rng.choice(("Relu", "MatMul", "Conv", "CumSum", "TopK", "Softmax", "Erf"))
+    op = rng.choice(("Relu", "MatMul", "Conv", "CumSum", "TopK", "Softmax", "Erf", "Einsum", "LSTM"))
     big = [node("Expand", "one s", "v0")]
     for i in range(times):
-        x, y = f"v{i}", f"v{i + 1}"
-        big.append(
-            {
-                "MatMul": lambda x=x, y=y: node("MatMul", f"{x} {x}", y),
-                "Conv": lambda x=x, y=y: node("Conv", f"{x} kernel", y, pads=[8] * 4),
-                "CumSum": lambda x=x, y=y: node("CumSum", f"{x} axis", y),
-                "TopK": lambda x=x, y=y: helper.make_node("TopK", [x, "k"], [y, f"{y}i"]),
-            }.get(op, lambda x=x, y=y: node(op, x, y))()
-        )
+        big += LINKS.get(op, lambda x, y: [node(op, x, y)])(f"v{i}", f"v{i + 1}")
     mean = [node("ReduceMean", f"v{times}", "mean", keepdims=0), node("Add", "h mean")]
     tensors = [number("one", 1e-3), ints("s", 1, 1, side, side), ints("k", side), number("axis", 3, np.int64)]
-    tensors.append(numpy_helper.from_array(np.zeros((1, 1, 17, 17), np.float32), "kernel"))
+    tensors += [numpy_helper.from_array(np.zeros((1, 1, 17, 17), np.float32), "kernel"), ints("steps", -1, 1, 16)]
+    tensors += [numpy_helper.from_array(np.full((1, 64, 16), 1e-2, np.float32), name) for name in ("W", "R")]
     at_run_time = rng.random() < 0.6
     if at_run_time:  # it depends on the input, so that nothing is folded
         first = [node("ReduceMean", "h", "m0", axes=[1, 2, 3], keepdims=1), node("Mul", "m0 one", "m1")]
@@ -144,11 +137,29 @@ def laborious(rng: random.Random) -> Case:
     return Case(f"laborious {op}", after(*big, *mean, tensors=tensors, opset=17)(), "onnx")
 
 
+def _recurrent(x: str, y: str) -> list[NodeProto]:
+    """All rows one after the other."""
+    layer = node("LSTM", f"{x}s W R", f"{y}s", hidden_size=16)
+    return [node("Reshape", f"{x} steps", f"{x}s"), layer, node("Reshape", f"{y}s s", y)]
+
+
+# what is said again and again, where it is more than the operator's name
+LINKS: dict[str, Callable[[str, str], list[NodeProto]]] = {
+    "MatMul": lambda x, y: [node("MatMul", f"{x} {x}", y)],
+    "Conv": lambda x, y: [node("Conv", f"{x} kernel", y, pads=[8] * 4)],
+    "Einsum": lambda x, y: [node("Einsum", f"{x} {x} {x}", y, equation="abij,abjk,abkl->abil")],
+    "CumSum": lambda x, y: [node("CumSum", f"{x} axis", y)],
+    "TopK": lambda x, y: [helper.make_node("TopK", [x, "k"], [y, f"{y}i"])],
+    "LSTM": _recurrent,
+}
+
+
 def decoder(rng: random.Random) -> Case:
     """A packed file whose decoder is changed: its numbers, shapes, operators and what it says of itself."""
     model = ModelProto.FromString(rng.choice(packed()))
     for _ in range(rng.choice((1, 1, 2, 4))):
-        rng.choice((_stored_sizes, _decoding_node, _mark, lambda r, m: rng.choice(MUTATIONS)(r, m)))(rng, model)
+        with suppress(ValueError):  # the last change left a tensor that cannot be read
+            rng.choice((_stored_sizes, _decoding_node, _mark, lambda r, m: rng.choice(MUTATIONS)(r, m)))(rng, model)
     return Case("", model.SerializeToString(), "onnx")
 
 

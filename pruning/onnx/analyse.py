@@ -17,11 +17,12 @@ from pruning.measure import Feeds
 from pruning.onnx.agree import Agreement, compare
 from pruning.onnx.convert import convert, inputs_of, stored_tensors
 from pruning.onnx.dtypes import FLOATS, HALVES, name_of
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.network import Network
 from pruning.onnx.node import shown
 from pruning.onnx.shrink import readers
 from pruning.onnx.sizes import check_sizes
-from pruning.onnx.vet import Limits, graphs_of, opset_of
+from pruning.onnx.vet import Limits, opset_of
 
 LARGEST_DIFFERENCE = 1e-3
 EXAMPLES = 2
@@ -127,9 +128,10 @@ def _understood(model: ModelProto, ports: Sequence[Port]) -> tuple[Network, Feed
     """The first way to read the model that agrees with ONNX Runtime: what it was compared on, and the open size."""
     said: dict[int | None, RejectedModel] = {}  # by frame: the first size's, and in the end the last frame's
     for batch, frame, examples in _readings(ports):
-        for size in SIZES if any(None in port.example_shape for port in ports) else SIZES[:1]:
+        is_open = any(None in port.example_shape for port in ports)
+        for size in SIZES if is_open else SIZES[:1]:
             try:
-                if batch is not None or frame:  # vetting assumed small dimensions beside this literal batch
+                if is_open:  # vetting assumed small dimensions
                     check_sizes(model, Limits().inferred_elements, Limits().rank, size)
                 x = {port.name: random_input(port, examples, size) for port in ports}
                 one_pass = {k: torch.from_numpy(v[0] if frame == 0 else v) for k, v in x.items()}

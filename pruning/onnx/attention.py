@@ -12,10 +12,10 @@ from onnx import NodeProto
 
 from pruning.onnx import block_moves, layout
 from pruning.onnx.blocks import Axis, Block, Factor, Ids, Length, Sizes, is_plain
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.labels import Rule, Tracer, Unknown
 from pruning.onnx.layout import Found
 from pruning.onnx.shapes import is_symbol
-from pruning.onnx.vet import graphs_of
 
 
 def beside(rules: Mapping[str, Rule]) -> dict[str, Rule]:

@@ -24,6 +24,7 @@ MAKES_NUMBERS: set[Callable[..., Any]] = set()
 LARGEST_CONSTANT = 2**27  # elements of a value that is computed while the graph is built
 MOST_CONSTANTS = 2**28  # and of all of them
 MOST_PRODUCTS = 2**32
+CONVOLUTIONS = {getattr(nn.functional, f"conv{kind}{rank}d") for kind in ("", "_transpose") for rank in (1, 2, 3)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Builder:
         fx.map_arg((args, kwargs), nodes.append)
         if nodes:
             return self._call(function, args, kwargs)
-        self._spend(args)
+        self._spend(function, args)
         with torch.no_grad():
             result = function(*args, **kwargs)
         parts = result if isinstance(result, tuple | list) else (result,)
@@ -125,13 +126,15 @@ class Builder:
         finally:
             self._computed, self._products = before
 
-    def _spend(self, args: tuple[Any, ...]) -> None:
+    def _spend(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """No more than so many products for constants: those of two tensors at most, whatever is done with them.
 
         Raises: UnsupportedOperator.
         """
         sizes = [a.numel() for a in args if isinstance(a, Tensor) and a.dim() > 1]
-        self._products += sizes[0] * sizes[1] // max(args[0].shape[-1], 1) if len(sizes) > 1 else 0
+        if len(sizes) > 1:
+            shared = args[1].shape[1] if function in CONVOLUTIONS else args[0].shape[-1]
+            self._products += sizes[0] * sizes[1] // max(shared, 1)
         if self._products > MOST_PRODUCTS:
             raise UnsupportedOperator("constants are computed by too many products; fold them before the export")
 

@@ -7,8 +7,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, defs, helper
 
 from pruning.onnx.codecs.pieces import fresh
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.unpack import brief_mark
-from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+from pruning.onnx.vet import STANDARD, opset_of
 
 WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
 IDLE = {"pads": 0, "strides": 1, "dilations": 1, "output_padding": 0}  # what a window has where nothing is said

@@ -13,11 +13,12 @@ from pruning.analysis import Layer
 from pruning.errors import RejectedModel, UnsupportedOperator, first_line, is_out_of_memory
 from pruning.onnx.build import Builder
 from pruning.onnx.dtypes import values_of
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.network import Gives, Move, Network, Source
 from pruning.onnx.node import Node, Value, shown
 from pruning.onnx.normalise import literal_shapes, normalise
 from pruning.onnx.ops import CONVERTERS
-from pruning.onnx.vet import graphs_of, opset_of
+from pruning.onnx.vet import opset_of
 from pruning.sparsity import suiting
 from pruning.sparsity.form import Form
 

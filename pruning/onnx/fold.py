@@ -8,8 +8,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.names import free, names_of
-from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+from pruning.onnx.vet import STANDARD, opset_of
 
 OLDEST_OPSET = 7  # before it BatchNormalization has other forms
 LAYERS = ("Conv", "ConvTranspose", "Gemm")

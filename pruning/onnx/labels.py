@@ -16,11 +16,12 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from pruning.onnx.blocks import Blocks
 from pruning.onnx.convert import stored_tensors
 from pruning.onnx.dtypes import FLOATS
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.normalise import OLDEST_CONVERTED
 from pruning.onnx.shapes import LARGEST, SYMBOL, folded, is_symbol, shapes_of
 from pruning.onnx.steps import Each, Gate, Ids, Mask, Product
 from pruning.onnx.tensors import uses
-from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+from pruning.onnx.vet import STANDARD, opset_of
 
 CHANNELS = 2 * SYMBOL + 1  # in a known shape: the number of channels, which may change
 OUTPUT = "the output"

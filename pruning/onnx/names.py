@@ -2,7 +2,7 @@
 
 from onnx import ModelProto
 
-from pruning.onnx.vet import graphs_of
+from pruning.onnx.graphs import graphs_of
 
 
 def names_of(model: ModelProto) -> set[str]:

@@ -1,11 +1,11 @@
 """One way to say things before a graph is converted: functions inlined, very old opsets raised, shapes known."""
 
-from onnx import ModelProto, inliner, shape_inference, version_converter
+from onnx import ModelProto, shape_inference, version_converter
 
-from pruning.errors import RejectedModel, UnsupportedOperator, first_line
-from pruning.onnx.ops import COMPOSITES
+from pruning.errors import RejectedModel, first_line
+from pruning.onnx.inline import without_composites, without_functions
 from pruning.onnx.sizes import skeleton
-from pruning.onnx.vet import graphs_of, opset_of
+from pruning.onnx.vet import opset_of
 
 OLDEST_CONVERTED = 7  # older operators have other forms, which the converters do not know
 
@@ -15,15 +15,7 @@ def normalise(model: ModelProto) -> ModelProto:
 
     Stored tensors keep their names. Raises: RejectedModel: it cannot be brought to a newer opset.
     """
-    if model.functions:
-        model = inliner.inline_local_functions(model)
-    present = {node.op_type for graph in graphs_of(model.graph) for node in graph.node} & set(COMPOSITES)
-    if present:
-        named = [("", op) for op in sorted(present)]
-        try:
-            model = inliner.inline_selected_functions(model, named, inline_schema_functions=True)
-        except Exception as error:  # the C++ side raises RuntimeError
-            raise UnsupportedOperator(f"{', '.join(sorted(present))}: this form is not supported") from error
+    model = without_composites(without_functions(model))
     if opset_of(model) < OLDEST_CONVERTED:
         try:
             model = version_converter.convert_version(_with_known_dims(model), OLDEST_CONVERTED + 1)

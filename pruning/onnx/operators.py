@@ -4,7 +4,8 @@ import inspect
 
 from onnx import defs
 
-from pruning.onnx.ops import COMPOSITES, CONVERTERS, FAMILIES
+from pruning.onnx.inline import COMPOSITES
+from pruning.onnx.ops import CONVERTERS, FAMILIES
 from pruning.onnx.vet import Limits
 
 HEAD = """# Operators

@@ -18,12 +18,13 @@ from pruning.onnx.codecs.pieces import Pieces
 from pruning.onnx.codecs.stored import Stored, bits_of
 from pruning.onnx.compact import name_where_needed, shorten, without_notes
 from pruning.onnx.convert import stored_tensors
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.names import names_of
 from pruning.onnx.raised import in_brief, raised
 from pruning.onnx.tensors import replace_values
 from pruning.onnx.thin import thin
 from pruning.onnx.unpack import MARK, unpack
-from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+from pruning.onnx.vet import STANDARD, opset_of
 
 TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.INT8, TensorProto.UINT8)
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")

@@ -3,7 +3,8 @@
 from onnx import ModelProto, defs, version_converter
 
 from pruning.errors import NotPacked, first_line
-from pruning.onnx.vet import STANDARD, graphs_of, opset_of
+from pruning.onnx.graphs import graphs_of
+from pruning.onnx.vet import STANDARD, opset_of
 
 OLDEST, RAISED = 11, 13  # CumSum and ScatterElements are of opset 11
 BRIEF, BRIEF_IR = 18, 8  # with BitwiseAnd bits are decoded by fewer nodes

@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from pruning.onnx.blocks import Blocks, Ids
 from pruning.onnx.convert import stored_tensors
-from pruning.onnx.vet import graphs_of
+from pruning.onnx.graphs import graphs_of
 
 
 def renumber(model: ModelProto, found: Blocks, kept: np.ndarray) -> None:

@@ -76,7 +76,7 @@ def folded(model: ModelProto, node: NodeProto, known: Mapping[str, np.ndarray]) 
         return None
     if node.op_type != "Concat" and any(_has_symbol(tensors[name]) for name in node.input[1:] if name):
         return None  # it would say what to move, and where
-    if node.op_type == "ConstantOfShape" and math.prod(tensors[node.input[0]].tolist()) > LARGEST:
+    if node.op_type == "ConstantOfShape" and math.prod(tensors[node.input[0]].reshape(-1).tolist()) > LARGEST:
         return None
     return evaluated(model, node, tensors)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from pruning.onnx.graphs import graphs_of
 from pruning.onnx.names import free
-from pruning.onnx.vet import graphs_of
 
 INITIALIZERS_ARE_INPUTS = 4  # before this IR version
 

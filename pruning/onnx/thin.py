@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from pruning.onnx.vet import STANDARD, graphs_of
+from pruning.onnx.graphs import graphs_of
+from pruning.onnx.vet import STANDARD
 
 LINEAR = ("Conv", "Gemm", "MatMul")
 

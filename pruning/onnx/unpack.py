@@ -8,7 +8,8 @@ import onnxruntime as ort
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper, shape_inference
 
 from pruning.errors import OutOfMemory, RejectedModel, first_line, is_out_of_memory
-from pruning.onnx.vet import STANDARD, graphs_of
+from pruning.onnx.graphs import graphs_of
+from pruning.onnx.vet import STANDARD
 
 MARK = "secateur"  # key in the file's metadata; its value is how many nodes, the first ones, decode
 BRIEF_MARK = "~"  # or the first letter of the graph's name, before that number

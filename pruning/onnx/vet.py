@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import onnx
@@ -12,8 +12,10 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 from pruning.errors import RejectedModel, UnsupportedOperator, first_line
 from pruning.frozen import Frozen
 from pruning.onnx.dtypes import FLOATS
+from pruning.onnx.graphs import graphs_in, graphs_of
+from pruning.onnx.inline import COMPOSITES, MOST_NODES
 from pruning.onnx.node import shown
-from pruning.onnx.ops import COMPOSITES, CONVERTERS
+from pruning.onnx.ops import CONVERTERS
 from pruning.onnx.sizes import check_sizes
 
 STANDARD = ("", "ai.onnx")
@@ -71,20 +73,9 @@ def check(model: ModelProto, limits: Limits) -> None:
         raise RejectedModel("a name in the file is not text (UTF-8); export the model again") from error
 
 
-def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph, and the graphs inside its nodes."""
-    yield graph
-    for node in graph.node:
-        yield from (inner for inside in _graphs_in(node) for inner in graphs_of(inside))
-
-
 def opset_of(model: ModelProto) -> int:
     """Version of the default operator set."""
     return max((o.version for o in model.opset_import if o.domain in STANDARD), default=0)
-
-
-def _graphs_in(node: NodeProto) -> list[GraphProto]:
-    return [g for a in node.attribute for g in ([a.g] if a.HasField("g") else a.graphs)]
 
 
 def _parse(content: bytes) -> ModelProto:
@@ -124,7 +115,7 @@ def _depth(graph: GraphProto | FunctionProto) -> int:
     """How deep graphs stand inside each other; without recursion, for the file may be made to exhaust it."""
     level, depth = [graph], 0
     while level:
-        level, depth = [g for outer in level for node in outer.node for g in _graphs_in(node)], depth + 1
+        level, depth = [g for outer in level for node in outer.node for g in graphs_in(node)], depth + 1
     return depth
 
 
@@ -150,7 +141,7 @@ def _check_node(node: NodeProto, limits: Limits) -> None:
         raise UnsupportedOperator(
             f"{where}: domain {shown(node.domain)} is not taken; export standard ONNX operators only"
         )
-    if _graphs_in(node) and node.op_type not in NEST:
+    if graphs_in(node) and node.op_type not in NEST:
         raise UnsupportedOperator(f"{where}: control flow is not taken; export the model without Loop or Scan")
     if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in node.attribute):
         raise UnsupportedOperator(f"{where}: sparse tensors are not taken; export with dense weights")
@@ -201,7 +192,8 @@ def _check_functions(model: ModelProto, functions: dict[tuple[str, str], Functio
     sizes: dict[tuple[str, str], int] = {}
     for name in functions:
         _size(name, functions, sizes, ())
-    total = sum(sizes.get((n.domain, n.op_type), 1) for g in graphs_of(model.graph) for n in g.node)
+    calls = ((n.domain, n.op_type) for g in graphs_of(model.graph) for n in g.node)
+    total = sum(sizes.get(call, _size_of_one(call)) for call in calls)
     if total > limits.nodes:
         raise RejectedModel(
             f"with its functions in their places the graph has {total:,} operators; at most {limits.nodes:,} are taken"
@@ -217,11 +209,18 @@ def _size(
     if name in above or len(above) > 100:
         raise RejectedModel(f"function {shown(name[1])} calls itself, or calls go too deep; export a flat graph")
     if name not in sizes:
-        if any(_graphs_in(node) for node in functions[name].node):
+        if any(graphs_in(node) for node in functions[name].node):
             raise RejectedModel(f"function {shown(name[1])} holds control flow, which is not taken")
         calls = ((n.domain, n.op_type) for n in functions[name].node)
-        sizes[name] = sum(_size(c, functions, sizes, (*above, name)) if c in functions else 1 for c in calls)
+        sizes[name] = sum(
+            _size(c, functions, sizes, (*above, name)) if c in functions else _size_of_one(c) for c in calls
+        )
     return sizes[name]
+
+
+def _size_of_one(name: tuple[str, str]) -> int:
+    """Nodes that a standard operator becomes."""
+    return MOST_NODES if name[1] in COMPOSITES else 1
 
 
 def _check_version(model: ModelProto, limits: Limits) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from pruning.frozen import Frozen
+from pruning.frozen import Asked
 from pruning.sparsity.form import Canonical, Form
 from pruning.sparsity.groups import group_projection, norms
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 AXES = (2, 4)  # of the folded matrix
 
 
-class Block(Frozen):
+class Block(Asked):
     """At most `kept` blocks that are not zero, of the matrix (out/g, in/g * k); those at its end may be smaller."""
 
     kind: Literal["block"] = "block"

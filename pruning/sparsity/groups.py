@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
-from pruning.frozen import Frozen
+from pruning.frozen import Asked
 from pruning.sparsity.form import Canonical, Form
 from pruning.sparsity.largest import largest
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Groups(Frozen):
+class Groups(Asked):
     """At most `kept` groups that are not zero; a group extends along AXES."""
 
     AXES: ClassVar[tuple[int, ...]]

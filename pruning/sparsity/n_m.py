@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from pruning.errors import Diverged
-from pruning.frozen import Frozen
+from pruning.frozen import Asked
 from pruning.sparsity.form import Canonical, Form
 from pruning.sparsity.groups import masked
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PLACE = 3  # axis of the m inputs in (g, out/g, pieces, m, k)
 
 
-class NM(Frozen):
+class NM(Asked):
     """At most n non-zeros in each m consecutive inputs, at the same output and position; a last piece may be shorter.
 
     How much stays is settled by n and m: the layer is one group, and `kept` is not looked at.

@@ -43,7 +43,4 @@ FAMILIES = (
     sequences,
 )
 
-# operators that ONNX itself defines by a graph of others
-COMPOSITES = ("Attention", "CenterCropPad", "RotaryEmbedding")
-
 CONVERTERS: dict[str, Converter] = {op: convert for family in FAMILIES for op, convert in family.CONVERTERS.items()}

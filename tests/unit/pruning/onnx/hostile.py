@@ -402,6 +402,9 @@ VALUES: dict[str, Build] = {
     "ConstantOfShape of a matrix of shapes": folded(
         "ConstantOfShape", "s", numpy_helper.from_array(np.ones((2, 2), np.int64), "s")
     ),
+    "ConstantOfShape of a column of shapes": folded(
+        "ConstantOfShape", "s", numpy_helper.from_array(np.ones((2, 1), np.int64), "s")
+    ),
     "ConstantOfShape of rank 10,000": folded("ConstantOfShape", "s", ints("s", *[1] * 10_000)),
     "Cast of infinity to a shape": after(
         node("Constant", "", "k", value_floats=[1e30]),
@@ -441,6 +444,7 @@ HARMLESS = {
     "3,000 times Relu",
     "49,000 times Relu",
     "Constant with two values",
+    "ConstantOfShape of a column of shapes",
     "If",
     "MaxPool padded hugely",
     "Slice to nothing",

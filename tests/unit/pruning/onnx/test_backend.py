@@ -14,8 +14,9 @@ from onnx.backend.test.case.test_case import TestCase
 
 from pruning.measure import session
 from pruning.onnx.convert import inputs_of, stored_tensors, translate
+from pruning.onnx.inline import COMPOSITES
 from pruning.onnx.normalise import normalise
-from pruning.onnx.ops import COMPOSITES, CONVERTERS
+from pruning.onnx.ops import CONVERTERS
 
 FOLDER = Path(onnx.backend.test.__file__).parent / "data"
 TYPES = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL}

@@ -183,6 +183,46 @@ def chain(operator: str, times: int, side: int, **attributes: Any) -> bytes:
     return model.SerializeToString()
 
 
+def one(operator: str, *shapes: tuple[int, ...], opset: int = 17, **attributes: Any) -> bytes:
+    """A node that reads values of these shapes, which are not stored; its result is not used."""
+    model = tiny_model(opset=opset)
+    for i, shape in enumerate(shapes):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(shape), f"s{i}"))
+        model.graph.node.append(helper.make_node("ConstantOfShape", [f"s{i}"], [f"i{i}"]))
+    names = [f"i{i}" for i in range(len(shapes))]
+    model.graph.node.append(helper.make_node(operator, names, ["o"], operator, **attributes))
+    return model.SerializeToString()
+
+
+def within_a_function(content: bytes) -> bytes:
+    """The same, with the last two nodes called by the name of a function."""
+    model = ModelProto.FromString(content)
+    constant, last = model.graph.node[-2:]
+    opset = [helper.make_opsetid("", model.opset_import[0].version)]
+    model.functions.append(helper.make_function("d", "f", ["s"], ["t"], [constant, last], opset))
+    del model.graph.node[-2:]
+    function = model.functions[0]
+    function.node[0].input[0], function.node[1].output[0] = "s", "t"
+    model.graph.node.append(helper.make_node("f", ["s0"], ["o"], domain="d"))
+    model.opset_import.append(helper.make_opsetid("d", 1))
+    return model.SerializeToString()
+
+
+def within_a_branch(content: bytes) -> bytes:
+    """The same, with the last two nodes in a branch."""
+    model = ModelProto.FromString(content)
+    output = [helper.make_tensor_value_info("o", TensorProto.FLOAT, None)]
+    body = helper.make_graph(model.graph.node[-2:], "body", [], output)
+    del model.graph.node[-2:]
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.append(helper.make_node("If", ["yes"], ["chosen"], then_branch=body, else_branch=body))
+    return model.SerializeToString()
+
+
+def unrolled(steps: int, hidden: int) -> bytes:
+    return one("LSTM", (steps, 2, 8), (1, 4 * hidden, 8), (1, 4 * hidden, hidden), hidden_size=hidden)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -190,8 +230,17 @@ def chain(operator: str, times: int, side: int, **attributes: Any) -> bytes:
         (chain("MatMul", 20, 4096), "multiply-adds for 2 examples; at most 549,755,813,888 are taken: export a smal"),
         (chain("Conv", 500, 4096, pads=[4] * 4), "multiply-adds"),
         (chain("AveragePool", 2, 4096, kernel_shape=[513, 513], pads=[256] * 4), "multiply-adds"),
+        (one("Einsum", (2**14, 2**14), (2**14, 2**14), equation="ij,jk->ik"), "multiply-adds"),
+        (one("Einsum", *[(2**14, 2**14)] * 3, equation="...ij,...jk,...kl"), "multiply-adds"),
+        (one("Einsum", *[(256,)] * 8, equation="a,b,c,d,a,b,c,d->"), "4,294,967,296 elements between its inputs and"),
+        (unrolled(2**15, 2**12), "multiply-adds"),
+        (unrolled(2**20, 1), "1,048,576 steps one after the other; at most 65,536 are taken"),
+        (one("LRN", (1, 2**20, 2, 2), size=2**20), "multiply-adds"),
+        (one("Det", (2**14, 2**14)), "multiply-adds"),
+        (one("Attention", *[(1, 1, 2**16, 4)] * 3, opset=23), "4,294,967,296 elements between its inputs"),
+        (within_a_branch(one("Det", (2**14, 2**14))), "multiply-adds"),
+        (within_a_function(one("Det", (2**14, 2**14))), "multiply-adds"),
     ],
-    ids=["elements", "MatMul", "Conv", "AveragePool"],
 )
 def test_hours_of_work_are_refused_before_any_is_done(content, says):
     """No value is too large, each operator is quick, and all of them kept a machine busy until its limit."""
@@ -202,3 +251,6 @@ def test_hours_of_work_are_refused_before_any_is_done(content, says):
 def test_small_work_is_taken():
     for operator in ("Relu", "MatMul"):
         vet(chain(operator, 20, 64))
+    vet(one("Einsum", (2**12, 2), (2**12, 2), (2, 9), equation="aj, bj, jk -> k"))
+    vet(one("Einsum", *[(2**20,)] * 2, equation="a,b->"))
+    vet(unrolled(2**12, 64))
