@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -309,6 +309,7 @@ class Witness:
         self.doubles: list[str] = []
 
     def look(self) -> None:
+        """At what runs now."""
         seen = Counter(what.rpartition(" attempt ")[0] for _, what in running(self._breaker.fleet))
         unknowing = {"machine cut off", "worker paused", "PostgreSQL restarted", "process killed", "worker killed"}
         is_excused = any(f.kind in unknowing and f.explains(time.time(), LEASE) for f in self._breaker.done)
@@ -377,7 +378,7 @@ class Inquest:
             pid = worker[2]
             kinds = {"worker killed": pid, "worker stopped": pid, "worker paused": pid, "PostgreSQL restarted": ""}
             kinds["machine cut off"] = self._machines.get(int(pid), "")
-            is_true = self._was({k: to for k, to in kinds.items()}, at, 2 * LEASE)
+            is_true = self._was(kinds, at, 2 * LEASE)
         elif said == "its process was killed or crashed":
             is_true = self._was({"process killed": f"job {id} attempt {attempt}"}, at, 120)
         elif said == "its worker was stopped":
@@ -507,6 +508,10 @@ def _reconnect(machine: Machine) -> None:
         proxy.release()
 
 
+def _disk(folder: Path) -> AbstractContextManager[Path | None]:
+    return small_disk(folder, "64m") if IS_ROOT else nullcontext()
+
+
 def main() -> None:
     asked = argparse.ArgumentParser(description="Random faults while short jobs come over HTTP.")
     asked.add_argument("--minutes", type=float, default=20)
@@ -514,14 +519,13 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--keep", type=Path, help="copy logs here")
     options = asked.parse_args()
-    with tempfile.TemporaryDirectory() as folder, small_disk(Path(folder), "64m") if IS_ROOT else nullcontext() as disk:
-        with build(disk) as fleet:
-            try:
-                values = measure(fleet, options, disk is not None)
-            finally:
-                fleet.stop()
-                if options.keep:
-                    fleet.copy_logs(options.keep)
+    with tempfile.TemporaryDirectory() as folder, _disk(Path(folder)) as disk, build(disk) as fleet:
+        try:
+            values = measure(fleet, options, disk is not None)
+        finally:
+            fleet.stop()
+            if options.keep:
+                fleet.copy_logs(options.keep)
     values = {"minutes": options.minutes, "seed": options.seed, **values}
     for name in ("wrong", "files left over", "processes left over"):
         for text in values[name]:

@@ -1,11 +1,11 @@
 """Files by content hash: written beside, then renamed into place, so that a name means whole content."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,6 @@ from store.tables import Artifact, Dataset, Model
 
 NAMED = (Model.sha256, Dataset.sha256, Artifact.sha256)
 PIECE = 1 << 20
-HALF_WRITTEN_SECONDS = 24 * 3600  # no upload takes so long
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Staged:
         root = settings().artifacts
         root.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix="incoming-", dir=root)
+        fcntl.flock(handle, fcntl.LOCK_SH)  # as long as it is open: what a killed process leaves is nobody's
         self._file, self._path = os.fdopen(handle, "wb"), Path(name)
         self._hash, self._bytes = hashlib.sha256(), 0
 
@@ -121,7 +121,7 @@ def collect() -> None:
     for sha256 in unused:
         _drop(sha256)
     for file in [*root.glob("incoming-*"), *root.glob("leaving-*")]:
-        if _age(file) > HALF_WRITTEN_SECONDS:
+        if _age(file) > settings().grace_seconds and _is_nobodys(file):
             file.unlink(missing_ok=True)
 
 
@@ -158,9 +158,21 @@ def _drop(sha256: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _age(file: Path) -> float:
-    """Seconds since it was written; 0 if it is not there."""
+def _is_nobodys(file: Path) -> bool:
+    """Whether no process writes it."""
     try:
-        return time.time() - file.stat().st_mtime
+        with file.open("rb") as content:
+            fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    return True
+
+
+def _age(file: Path) -> float:
+    """Seconds since it was written, by the clock that stamps files: ours may be an hour off. 0 if it is not there."""
+    try:
+        written = file.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+    with tempfile.TemporaryFile(dir=settings().artifacts) as stamped:
+        return os.fstat(stamped.fileno()).st_mtime - written

@@ -25,19 +25,10 @@ from worker.children import die_with_parent
 
 PROGRAMS = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 IS_ROOT = os.geteuid() == 0
-COMPILER = shutil.which("cc")
+COMPILER = shutil.which("cc") or ""
 START_SECONDS = 60
 RESTART_SECONDS = 1.0
-FAST = [
-    "-c",
-    "fsync=off",
-    "-c",
-    "max_connections=300",
-    "-c",
-    "unix_socket_directories=",
-    "-c",
-    "listen_addresses=127.0.0.1",
-]
+SETTINGS = ("fsync=off", "max_connections=300", "unix_socket_directories=", "listen_addresses=127.0.0.1")
 
 
 def until(is_so: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
@@ -110,7 +101,7 @@ class Postgres(Server):
 
     def command(self) -> list[str | Path]:
         assert PROGRAMS is not None
-        return [PROGRAMS / "postgres", "-D", self.folder / "data", "-p", str(self.port), *FAST]
+        return [PROGRAMS / "postgres", "-D", self.folder / "data", "-p", str(self.port), *(f"-c{s}" for s in SETTINGS)]
 
     def start(self, user: str | None = None) -> None:
         super().start(user or self._user)

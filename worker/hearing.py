@@ -7,9 +7,8 @@ from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from store.artifacts import is_full
+from store.database import AWAY
 from store.errors import Fenced
 from store.settings import settings
 from worker.endings import Ended
@@ -17,7 +16,6 @@ from worker.folder import Folder
 from worker.messages import Message, Saved, heard
 
 log = logging.getLogger(__name__)
-AWAY = (OperationalError, InterfaceError)
 Scribe = Callable[[Message, Folder], None]
 
 

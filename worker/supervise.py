@@ -17,6 +17,8 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import logs
+from store.artifacts import is_full
+from store.database import AWAY
 from store.settings import settings
 from worker.endings import NO_SPACE, OUT_OF_MEMORY, Ended
 from worker.errand import ERRAND, TRACE, Errand
@@ -69,14 +71,26 @@ class Pulse:
 def supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
     """Run the work in a session of its own, pass on what it says, and wait for its end.
 
-    Raises: whatever prepare raises.
+    Raises: whatever prepare raises, but for a full disk or a database that is away.
     """
+    try:
+        ended = _supervise(work, scribe, stopping)
+    except AWAY:
+        log.warning("%s %s was not begun", work.kind, work.id, exc_info=True)
+        ended = Ended.NO_DATABASE
+    except OSError as error:
+        if not is_full(error):
+            raise
+        ended = Ended.SPACE
+    log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
+    return ended
+
+
+def _supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
     pulse = Pulse(work)
     with private() as folder:
         errand = _prepared(work, folder, pulse)
-        ended = Ended.UNWANTED if errand is None else _run(work, errand, folder, scribe, pulse, stopping)
-    log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
-    return ended
+        return Ended.UNWANTED if errand is None else _run(work, errand, folder, scribe, pulse, stopping)
 
 
 def _prepared(work: Work, folder: Folder, pulse: Pulse) -> Errand | None:
