@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -26,7 +26,6 @@ from typing import Any
 import httpx
 import onnx
 import psutil
-import redis
 
 from benchmarks.results import HOUSE, save
 from store import audit, checkpoints, database, events, job_lists, jobs
@@ -35,16 +34,16 @@ from store.settings import settings
 from store.tables import Job
 from tests.fleet import IS_ROOT, JOBS, UPLOADS, Fleet, Machine, small_disk, until
 
-LEASE, SWEEP, GRACE = 10.0, 2.0, 5.0
+LEASE, SWEEP, GRACE = 15.0, 2.0, 5.0
 MODELS = 20
 PLAN = {
     "budget": {"pruning_rate": 3},
-    "admm": {"rounds": 4, "epochs_per_round": 0.5},
+    "admm": {"rounds": 3, "epochs_per_round": 0.5},
     "retrain": {"epochs": 1},
     "deliver": {"seconds": 0.1},
 }
 QUIET_SECONDS = (2.0, 9.0)  # between the begin of two faults
-LAST_SECONDS = 900  # for what waits when the faults are over
+LAST_SECONDS = 2400  # for what waits when the faults are over
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -122,8 +121,8 @@ class Breaker:
 
     def kill_process(self, kind: str) -> None:
         """Of a job or an upload."""
-        if found := [*running(self.fleet)]:
-            process, what = self.dice.choice(found)
+        if found := [*self.fleet.work()]:
+            process, _, what = self.dice.choice(found)
             self._note(kind, what)
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -165,16 +164,9 @@ class Breaker:
 
     def spoil_messages(self, kind: str) -> None:
         """Those that wait are lost, doubled, and put into another order."""
-        with suppress(redis.RedisError), self.fleet.redis.client() as client:
-            for queue in (JOBS[1], UPLOADS[1]):
-                messages = [m for m in client.lrange(queue, 0, -1) for _ in range(self.dice.choice((0, 1, 2)))]
-                self.dice.shuffle(messages)
-                with client.pipeline() as at_once:
-                    at_once.delete(queue)
-                    if messages:
-                        at_once.rpush(queue, *messages)
-                    at_once.execute()
-            self._note(kind, "")
+        for _, queue in (JOBS[:2], UPLOADS):
+            self.fleet.redis.spoil(queue, self.dice)
+        self._note(kind, "")
 
     def cut_off(self, kind: str) -> None:
         """A machine from both servers, for longer than a lease: what it sends is lost, or comes late."""
@@ -219,18 +211,6 @@ KINDS: dict[str, Callable[[Breaker, str], None]] = {
 }
 
 
-def running(fleet: Fleet) -> Iterator[tuple[psutil.Process, str]]:
-    """Processes of work, and what each does: job job_1 attempt 2."""
-    for machine in fleet.machines:
-        for part in machine.parts:
-            with suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(part.process.pid).children() if part.process else ():
-                    command = child.cmdline()
-                    if "worker.run" in command:
-                        kind, id, attempt = command[command.index("worker.run") + 1 :][:3]
-                        yield child, f"{kind} {id} attempt {attempt}"
-
-
 class Client:
     """Somebody who posts jobs and waits for them, patiently, at whichever API answers."""
 
@@ -264,7 +244,7 @@ class Client:
         posted = time.monotonic()
         self.accepted[i] = id = ids.pop()
         while self._ask("GET", f"/v1/jobs/{id}")["status"] not in ENDED:
-            time.sleep(1)
+            time.sleep(3)
         self.seconds.append(time.monotonic() - posted)
 
     def _variant(self, i: int) -> bytes:
@@ -310,7 +290,7 @@ class Witness:
 
     def look(self) -> None:
         """At what runs now."""
-        seen = Counter(what.rpartition(" attempt ")[0] for _, what in running(self._breaker.fleet))
+        seen = Counter(what.rpartition(" attempt ")[0] for _, _, what in self._breaker.fleet.work())
         unknowing = {"machine cut off", "worker paused", "PostgreSQL restarted", "process killed", "worker killed"}
         is_excused = any(f.kind in unknowing and f.explains(time.time(), LEASE) for f in self._breaker.done)
         for what, number in seen.items():
@@ -444,7 +424,7 @@ def measure(fleet: Fleet, options: argparse.Namespace, has_disk: bool) -> dict[s
         machines |= {p.process.pid: m.name for m in fleet.machines for p in m.parts if p.process}
         if at > begun + seconds + LAST_SECONDS:
             break
-        load.join(0.3)
+        load.join(0.5)
     waited = time.monotonic() - begun - seconds
     return conclude(fleet, breaker, client, witness, machines) | {"seconds until the last had ended": round(waited)}
 
@@ -509,7 +489,7 @@ def _reconnect(machine: Machine) -> None:
 
 
 def _disk(folder: Path) -> AbstractContextManager[Path | None]:
-    return small_disk(folder, "64m") if IS_ROOT else nullcontext()
+    return small_disk(folder, "512m") if IS_ROOT else nullcontext()
 
 
 def main() -> None:
@@ -519,6 +499,7 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--keep", type=Path, help="copy logs here")
     options = asked.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended first
     with tempfile.TemporaryDirectory() as folder, _disk(Path(folder)) as disk, build(disk) as fleet:
         try:
             values = measure(fleet, options, disk is not None)

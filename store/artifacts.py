@@ -58,9 +58,7 @@ class Staged:
         self._file.flush()
         os.fsync(self._file.fileno())
         blob = Blob(self._hash.hexdigest(), self._bytes)
-        target = path(blob.sha256)
-        target.parent.mkdir(exist_ok=True)
-        self._path.rename(target)
+        adopt(self._path, blob)
         return blob
 
 
@@ -94,11 +92,22 @@ def is_full(error: BaseException) -> bool:
 
 
 def adopt(file: Path, blob: Blob) -> None:
-    """Publish a whole file, already on the disk, under its content's hash; it leaves its old place."""
+    """Publish a whole file, already on the disk, under its content's hash; it leaves its old place.
+
+    What is there already stays: processes that may read just this file, and no other, are about to open it.
+    """
     target = path(blob.sha256)
     target.parent.mkdir(exist_ok=True)
     os.utime(file)  # it may have lain for hours: its row is coming, and the collector goes by age
-    file.rename(target)
+    try:
+        os.utime(target)
+        is_there = target.stat().st_size == blob.bytes
+    except FileNotFoundError:
+        is_there = False
+    if is_there:
+        file.unlink()
+    else:
+        file.rename(target)
 
 
 def path(sha256: str) -> Path:

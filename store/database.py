@@ -6,14 +6,15 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as AllTaken
 from sqlalchemy.orm import Session
 
 from store.settings import settings
 
 BEFORE_COMMIT, AFTER_COMMIT = "before_commit", "after_commit"
-AWAY = (OperationalError, InterfaceError, AllTaken)  # what is_away is asked about, where only PostgreSQL can be away
+# how it shows that the database, or the way to it, is away; InternalError: it ended a transaction that stood still
+AWAY = (OperationalError, InterfaceError, InternalError, AllTaken)
 # a connection that died without a word is given up, and not waited for until the system does so after hours
 NETWORK = {
     "connect_timeout": 5,
@@ -92,6 +93,8 @@ def ping() -> None:
 
 def is_away(error: Exception) -> bool:
     """Whether the database did not answer, or not now; the same may succeed a moment later."""
+    if isinstance(error, InternalError):
+        return error.connection_invalidated
     name = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
     return name in ("SQLITE_BUSY", "SQLITE_LOCKED") or (name is None and isinstance(error, AWAY))
 

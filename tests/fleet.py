@@ -1,6 +1,7 @@
 """Servers and machines of its own for whoever breaks them: PostgreSQL, Redis, API processes and workers."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -75,7 +76,8 @@ class Server:
 
     def end(self, how: signal.Signals) -> None:
         """Send it this signal, and wait until it and its children are gone."""
-        assert self.process is not None
+        if self.process is None or self.process.poll() is not None:
+            return
         family = [self.process.pid, *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True))]
         self.process.send_signal(how)
         self.process.wait(START_SECONDS)
@@ -131,6 +133,16 @@ class Redis(Server):
         except redis.RedisError:
             return False
 
+    def spoil(self, queue: str, dice: random.Random) -> None:
+        """Messages that wait are lost, or doubled, and all are put into another order."""
+        with suppress(redis.RedisError), self.client() as client, client.pipeline() as at_once:
+            messages = [m for m in client.lrange(queue, 0, -1) for _ in range(dice.choice((0, 1, 2)))]
+            dice.shuffle(messages)
+            at_once.delete(queue)
+            if messages:
+                at_once.rpush(queue, *messages)
+            at_once.execute()
+
 
 @dataclass
 class Machine:
@@ -150,19 +162,21 @@ class Machine:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         return self
 
-    def add_worker(self, name: str, *queues: str) -> "Machine":
-        """jobs or light, such as the service starts them."""
-        celery = (sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-Q", ",".join(queues))
+    def add_worker(self, name: str, *queues: str, app: str = "worker.app") -> "Machine":
+        """As the service starts them; app: another one for tests."""
+        celery = (sys.executable, "-m", "celery", "-A", app, "worker", "-Q", ",".join(queues))
         self._part(name, *celery, "-n", f"{name}@{self.name}", "-l", "INFO").patience = 40
         return self
 
-    def part(self, name: str) -> Part:
-        (found,) = (part for part in self.parts if part.name == name)
-        return found
+    def log(self, name: str) -> str:
+        """What a part of this name has written."""
+        return (self.folder / f"{name}.log").read_text()
 
     def set_clock(self, seconds: int) -> None:
         """How far it is off, from now on."""
-        (self.folder / "clock").write_text(f"{seconds:+d}")
+        beside = self.folder / "clock.new"
+        beside.write_text(f"{seconds:+d}")
+        beside.rename(self.folder / "clock")
 
     def _part(self, name: str, *command: str) -> Part:
         self.parts.append(Part(name, list(command), self.environment, self.folder / f"{name}.log"))
@@ -257,6 +271,17 @@ class Fleet:
         for log in self.folder.glob("*/*.log"):
             (to / log.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(log, to / log.parent.name)
+
+    def work(self) -> Iterator[tuple[psutil.Process, Machine, str]]:
+        """Processes of work, where each runs, and what it does: job job_1 attempt 2."""
+        for machine in self.machines:
+            for part in machine.parts:
+                with suppress(psutil.NoSuchProcess):
+                    for child in psutil.Process(part.process.pid).children() if part.process else ():
+                        command = child.cmdline()
+                        if "worker.run" in command:
+                            kind, id, attempt = command[command.index("worker.run") + 1 :][:3]
+                            yield child, machine, f"{kind} {id} attempt {attempt}"
 
     def processes(self) -> Iterator[psutil.Process]:
         """All that run for these machines, whoever their parent is."""

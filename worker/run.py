@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> int:
     errand = _errands.validate_json(Path(ERRAND).read_bytes())
     has_data = isinstance(errand, JobErrand | DatasetErrand)
     limit(memory, seconds, max(memory, errand.data.most_bytes if has_data else 0))
+    tempfile.tempdir = str(Path.cwd())  # else Python looks for a place by writing, and calls a full disk none at all
     walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])])
     logging.getLogger(__name__).info("%s", walls)
     from worker import work  # only now: its libraries start threads, which the walls would not hold

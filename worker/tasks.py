@@ -12,7 +12,7 @@ from worker.app import app
 from worker.chores import stopping
 from worker.endings import Ended
 from worker.errand import JobErrand
-from worker.folder import Folder
+from worker.folder import Folder, has_room
 from worker.presence import WORKER, here
 from worker.scribe import JobScribe, UploadScribe, patiently
 from worker.supervise import Work, supervise
@@ -38,7 +38,12 @@ REJECTIONS = {
 
 @app.task(name="worker.run_job")
 def run_job(_: str) -> None:
-    """Run the job whose turn it is in this worker's queues, not just the one of the message."""
+    """Run the job whose turn it is in this worker's queues, not just the one of the message.
+
+    Where the disk is full it waits for the sweeper's next message: taken, it would fail, and so would all behind it.
+    """
+    if not has_room():
+        return
     with writing() as session:
         job = jobs.take(session, [*app.amqp.queues.consume_from], WORKER)
     if job is None:
@@ -101,6 +106,8 @@ def _settle_job(session: Session, job: Job, ended: Ended) -> None:
 
 
 def _inspect(table: type[Model] | type[Dataset], id: str) -> None:
+    if not has_room():
+        return
     with writing() as session:
         row = uploads.claim(session, table, id)
     if row is None:
