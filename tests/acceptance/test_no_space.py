@@ -14,6 +14,8 @@ pytestmark = pytest.mark.skipif(not may_mount(), reason="user and mount namespac
 MOUNT = 'mount -t tmpfs -o size=48m none "$0" && exec "$@"'
 PLAN = LONG | {"admm": {"rounds": 8, "epochs_per_round": 0.5}}
 
+SHORT = {"budget": {"pruning_rate": 3}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}}
+
 
 class OnSmallDisk(Service):
     """Its files, checkpoints and private folders are on the small disk, and its database is not."""
@@ -52,7 +54,11 @@ def test_a_full_disk_costs_checkpoints_then_the_delivery_and_retry_goes_on(small
     assert ended["status"] == "failed" and "no space left on its disk for what the job makes" in ended["error"]
     warned = [e["data"]["text"] for e in events(small, job) if e["kind"] == "warning"]
     assert "the service has no space left for a checkpoint; if the job is interrupted, more is lost" in warned
+    other = small.post_job(SHORT, model_id=ended["model_id"], dataset_id=ended["dataset_id"])
+    jobs_log = small.folder / "logs/worker-jobs.log"
+    small.until("/healthz", lambda _: "this worker takes nothing for now: no space is left" in jobs_log.read_text())
     small.filler.unlink()
+    assert small.ended(other)["attempt"] == 1  # it waited until there was room
     small.http.post(f"/v1/jobs/{job}/retry").raise_for_status()
     assert small.ended(job)["status"] == "succeeded"
     rounds = [e["data"]["round"] for e in events(small, job) if e["kind"] == "round" and e["data"]["phase"] == "admm"]
