@@ -42,7 +42,7 @@ PLAN = {
     "retrain": {"epochs": 1},
     "deliver": {"seconds": 0.1},
 }
-QUIET_SECONDS = (2.0, 9.0)  # between the begin of two faults
+QUIET_SECONDS = (3.0, 10.0)  # between the begin of two faults
 LAST_SECONDS = 2400  # for what waits when the faults are over
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -211,41 +211,58 @@ KINDS: dict[str, Callable[[Breaker, str], None]] = {
 }
 
 
+class Stopped(Exception):
+    """Nobody waits for the answer any more."""
+
+
 class Client:
     """Somebody who posts jobs and waits for them, patiently, at whichever API answers."""
 
     def __init__(self, urls: list[str], number: int, seconds: float, dice: random.Random) -> None:
         self._urls, self._turn = urls, 0
         self._times = sorted(dice.uniform(0, seconds) for _ in range(number))
-        self._lock = threading.Lock()
+        self._lock, self.stopping = threading.Lock(), threading.Event()
         self._http = httpx.Client(timeout=8, limits=httpx.Limits(max_connections=100))
         self._model = onnx.load(HOUSE / "examples" / "digits.onnx")
         self._uploading = [threading.Lock() for _ in range(MODELS)]
         self.accepted: dict[int, str] = {}
+        self._posted: dict[str, float] = {}
         self.answers: Counter[str] = Counter()
         self.unforeseen: list[str] = []
-        self.seconds: list[float] = []
+        self.seconds: dict[str, float] = {}
 
     def run(self, begun: float) -> None:
         """Until all have ended."""
-        self._begun, self._dataset = begun, self._upload("datasets", (HOUSE / "examples/digits.npz").read_bytes())
-        with ThreadPoolExecutor(len(self._times)) as hands:
-            for done in [hands.submit(self._one, i) for i in range(len(self._times))]:
-                done.result()
+        with suppress(Stopped), ThreadPoolExecutor(len(self._times)) as hands:
+            self._begun, self._dataset = begun, self._upload("datasets", (HOUSE / "examples/digits.npz").read_bytes())
+            posts = [hands.submit(self._post, i) for i in range(len(self._times))]
+            while len(self.seconds) < len(posts):
+                self.stopping.wait(2)
+                self._look()
+            for post in posts:
+                post.result()
 
-    def _one(self, i: int) -> None:
-        time.sleep(max(0.0, self._begun + self._times[i] - time.monotonic()))
+    def _look(self) -> None:
+        """At all jobs: the newest come first, and those that have ended stay so."""
+        cursor, is_done = "", False
+        while not is_done:
+            page = self._ask("GET", f"/v1/jobs?limit=50{cursor}")
+            for job in page["items"]:
+                if job["status"] in ENDED and job["id"] in self._posted:
+                    self.seconds.setdefault(job["id"], time.monotonic() - self._posted[job["id"]])
+            cursor = f"&cursor={page['next_cursor']}"
+            is_done = page["next_cursor"] is None or set(self._posted) == set(self.seconds)
+
+    def _post(self, i: int) -> None:
+        self.stopping.wait(max(0.0, self._begun + self._times[i] - time.monotonic()))
         with self._uploading[i % MODELS]:
             model = self._upload("models", self._variant(i % MODELS))
         body = {"model_id": model, "dataset_id": self._dataset, "plan": PLAN | {"train": {"seed": i % 50}}}
         ids = {self._ask("POST", "/v1/jobs", {"Idempotency-Key": f"{i}"}, json=body)["id"] for _ in range(1 + i % 2)}
         if len(ids) > 1:
             self.unforeseen.append(f"the same Idempotency-Key gave {', '.join(ids)}")
-        posted = time.monotonic()
         self.accepted[i] = id = ids.pop()
-        while self._ask("GET", f"/v1/jobs/{id}")["status"] not in ENDED:
-            time.sleep(3)
-        self.seconds.append(time.monotonic() - posted)
+        self._posted[id] = time.monotonic()
 
     def _variant(self, i: int) -> bytes:
         with self._lock:
@@ -264,7 +281,7 @@ class Client:
             self._ask("DELETE", f"/v1/{noun}/{row['id']}")
 
     def _ask(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> Any:
-        while True:
+        while not self.stopping.is_set():
             with self._lock:
                 self._turn += 1
                 url = self._urls[self._turn % len(self._urls)]
@@ -278,7 +295,8 @@ class Client:
                     return response.json() if response.content else None
                 if response.status_code not in (429, 503, 507):
                     self.unforeseen.append(f"{method} {path}: {response.status_code} {response.text[:300]}")
-            time.sleep(0.5)
+            self.stopping.wait(0.5)
+        raise Stopped
 
 
 class Witness:
@@ -409,24 +427,28 @@ def measure(fleet: Fleet, options: argparse.Namespace, has_disk: bool) -> dict[s
     begun = time.monotonic()
     load = threading.Thread(target=client.run, args=(begun,))
     load.start()
-    next_fault, is_over = begun + 20, False
-    while load.is_alive():
-        at = time.monotonic()
-        if not is_over and at > begun + seconds:
-            is_over = True
-            breaker.mend_all()
-            print(f"the faults are over: {len(breaker.done)}; {len(client.seconds)} jobs have ended", flush=True)
-        if not is_over and at > next_fault:
-            breaker.break_one()
-            next_fault = at + dice.uniform(*QUIET_SECONDS)
-        breaker.look()
-        witness.look()
-        machines |= {p.process.pid: m.name for m in fleet.machines for p in m.parts if p.process}
-        if at > begun + seconds + LAST_SECONDS:
-            break
-        load.join(0.5)
+    try:
+        next_fault, is_over = begun + 20, False
+        while load.is_alive() and time.monotonic() < begun + seconds + LAST_SECONDS:
+            at = time.monotonic()
+            if not is_over and at > begun + seconds:
+                is_over = True
+                breaker.mend_all()
+                print(f"the faults are over: {len(breaker.done)}; {len(client.seconds)} jobs have ended", flush=True)
+            if not is_over and at > next_fault:
+                breaker.break_one()
+                next_fault = at + dice.uniform(*QUIET_SECONDS)
+            breaker.look()
+            witness.look()
+            machines |= {p.process.pid: m.name for m in fleet.machines for p in m.parts if p.process}
+            load.join(0.5)
+    finally:
+        client.stopping.set()
     waited = time.monotonic() - begun - seconds
-    return conclude(fleet, breaker, client, witness, machines) | {"seconds until the last had ended": round(waited)}
+    found = conclude(fleet, breaker, client, witness, machines)
+    if len(client.accepted) != options.jobs:
+        found["wrong"].append(f"{len(client.accepted)} of {options.jobs} jobs were accepted")
+    return found | {"seconds until the last had ended": round(waited)}
 
 
 def conclude(
@@ -453,7 +475,7 @@ def conclude(
     wrong = [*inquest.wrong, *client.unforeseen, *witness.doubles]
     if rows != len(client.accepted):
         wrong.append(f"{rows} jobs are stored, {len(client.accepted)} were accepted")
-    slow = sorted(client.seconds)
+    slow = sorted(client.seconds.values())
     return {
         "faults": len(breaker.done),
         **{f"faults: {kind}": number for kind, number in sorted(Counter(f.kind for f in breaker.done).items())},
