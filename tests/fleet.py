@@ -27,7 +27,7 @@ from worker.children import die_with_parent
 PROGRAMS = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 IS_ROOT = os.geteuid() == 0
 COMPILER = shutil.which("cc") or ""
-START_SECONDS = 60
+START_SECONDS = 90
 RESTART_SECONDS = 1.0
 SETTINGS = ("fsync=off", "max_connections=300", "unix_socket_directories=", "listen_addresses=127.0.0.1")
 
