@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo up test check bench fmt lock
+.PHONY: demo up test check style types structure security bench fmt lock
 .SILENT: $(VENV)/ready $(VENV)/ready-dev
 
 demo: $(VENV)/ready  ## start the service and run a first job; EXIT=1 ends afterwards
@@ -15,11 +15,20 @@ up: $(VENV)/ready  ## start the service
 test: $(VENV)/ready-dev  ## all tests, on two cores; ARGS="-k name" for some
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: $(VENV)/ready-dev  ## style, types, structure, known vulnerabilities
+check: $(VENV)/ready-dev  ## style, types, structure, known vulnerabilities; two at a time
+	@$(MAKE) --no-print-directory -j 2 types style structure security
+
+types: $(VENV)/ready-dev
+	$(BIN)/pyright
+
+style: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+
+structure: $(VENV)/ready-dev
 	$(BIN)/lint-imports
+
+security: $(VENV)/ready-dev
 	$(BIN)/bandit -q -r -c pyproject.toml admin api client pruning service store worker
 	$(BIN)/python .ci/audit.py requirements.lock
 

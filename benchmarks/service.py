@@ -126,7 +126,7 @@ def queue(_: Load) -> dict[str, Any]:
     try:
         while True:
             with reading() as session:
-                counted = jobs.count_by_status(session)
+                counted = jobs.count_by_status(session, *jobs.ENDED)
             if counted.get("succeeded", 0) + counted.get("failed", 0) == QUEUED:
                 break
             time.sleep(0.25)

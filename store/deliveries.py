@@ -46,17 +46,14 @@ class Outcome:
     is_final: bool = False
 
 
-def announce(session: Session, job_id: str, status: str) -> None:
+def announce(session: Session, job: Job) -> None:
     """Tell the job's webhook of its end, in the transaction that ends it: once for each end."""
-    if status not in TYPES:
+    if job.status not in TYPES or job.webhook_url is None:
         return
-    job = session.get_one(Job, job_id, populate_existing=True)
-    if job.webhook_url is None:
-        return
-    message = {"type": TYPES[status], "timestamp": _time(job.finished_at), "data": _data(job)}
+    message = {"type": TYPES[job.status], "timestamp": _time(job.finished_at), "data": _data(job)}
     delivery = Delivery(
         id=new_id("msg"),
-        job_id=job_id,
+        job_id=job.id,
         owner=job.owner,
         host=host_of(job.webhook_url),
         url=job.webhook_url,

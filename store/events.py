@@ -17,6 +17,11 @@ def append(session: Session, job_id: str, kind: str, data: Mapping[str, Any]) ->
     return seq
 
 
+def add(session: Session, job: Job, kind: str, data: Mapping[str, Any]) -> None:
+    """As append, where the statement that wrote the row has counted the event already."""
+    session.add(Event(job_id=job.id, seq=job.last_event, kind=kind, data=dict(data)))
+
+
 def after(session: Session, job_id: str, seq: int, limit: int) -> list[Event]:
     """Events with a higher number, oldest first."""
     query = select(Event).where(Event.job_id == job_id, Event.seq > seq).order_by(Event.seq).limit(limit)

@@ -1,9 +1,8 @@
 """How long jobs wait, run and stay in a phase, and how they end: added up in the transaction that ends it."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from store import tallies
@@ -15,18 +14,17 @@ ENDED, ATTEMPT_LOST, LEASE_LOST = "ended", "attempt_lost", "lease_lost"
 BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
 
-def moved(session: Session, job: Job, values: Mapping[str, Any]) -> None:
-    """A job has another status; values: what else its transition set. A phase that was broken off is not counted."""
+def moved(session: Session, job: Job, at: float, *, lost: bool) -> None:
+    """A job got another status at this time; lost: as its process was. A phase that was broken off is not counted."""
     if job.status == "cancelling":
         return
     if job.status == "running":
-        waited = session.scalars(select(now() - func.coalesce(Job.queued_at, Job.created_at)).where(Job.id == job.id))
-        tallies.observe(session, WAIT, BUCKETS, waited.one())
+        tallies.observe(session, WAIT, BUCKETS, at - (job.queued_at or job.created_at))
     elif job.status == "queued":
-        job.queued_at = session.scalar(select(now()))
+        job.queued_at = at
     else:
         _ended(session, job)
-    if values.get("crashes"):
+    if lost:
         tallies.add(session, ATTEMPT_LOST)
     job.phase_since = None
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -30,6 +29,7 @@ MOVES: dict[str, tuple[str, ...]] = {
 }
 ENDED = ("succeeded", "failed", "cancelled")
 FREE: dict[str, Any] = {"lease_until": None, "worker": None, "eta_seconds": None}
+AS_WRITTEN: dict[str, Any] = {"populate_existing": True, "synchronize_session": False}
 LOST = "its process or its worker was lost {} times; the last time: {}"
 
 
@@ -106,19 +106,13 @@ def is_queued(session: Session, job_id: str) -> bool:
 
 def take(session: Session, queues: Sequence[str], worker: str) -> Job | None:
     """The job whose turn it is in these queues, claimed; None where none waits that may run."""
-    full = owners_at_their_limit(session)
-    while job_id := session.scalar(turns.first(queues, full)):
-        if job := claim(session, job_id, worker):
+    full: list[str] = []
+    while first := session.execute(turns.first(queues, full)).first():
+        if not quotas.may_run_another(session, first.owner):
+            full.append(first.owner)
+        elif job := claim(session, first.id, worker):
             return job
     return None
-
-
-def owners_at_their_limit(session: Session) -> list[str]:
-    """Owners of whom as many jobs run as may."""
-    query = select(Job.owner, func.count()).where(Job.status.in_(("running", "cancelling"))).group_by(Job.owner)
-    rows = session.execute(query).all()
-    most = {owner: quotas.of(session, owner).max_jobs_running for owner, _ in rows}
-    return [owner for owner, running in rows if running >= (most[owner] or inf)]
 
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
@@ -345,13 +339,14 @@ def _move(
     query = update(Job).where(Job.id == job_id, Job.status.in_(only or MOVES[to]))
     if attempt is not None:
         query = query.where(Job.attempt == attempt)
-    moved = session.scalar(query.values(status=to, **values).returning(Job.id))
+    values = {"status": to, "last_event": Job.last_event + 1, **values}
+    moved = session.execute(query.values(values).returning(Job, now()), execution_options=AS_WRITTEN).one_or_none()
     if moved is None:
         return None
-    events.append(session, job_id, "status", {"status": to, **event})
-    deliveries.announce(session, job_id, to)
-    job = session.get_one(Job, job_id, populate_existing=True)
-    job_times.moved(session, job, values)
+    job, at = moved
+    events.add(session, job, "status", {"status": to, **event})
+    deliveries.announce(session, job)
+    job_times.moved(session, job, at, lost=bool(values.get("crashes")))
     return job
 
 

@@ -11,6 +11,7 @@ from store.locks import alone
 from store.settings import settings
 from store.tables import Artifact, Dataset, Job, Model, QuotaRow, Transfer
 
+RUNNING = ("running", "cancelling")
 AWHILE = 60  # seconds, where nothing says how long a place in the queue takes
 
 
@@ -62,14 +63,13 @@ def used(session: Session, owner: str) -> Used:
 
     What has come of uploads in pieces counts too.
     """
-    running = ("running", "cancelling")
     sums = [select(func.sum(table.bytes)).where(table.owner == owner) for table in (Model, Dataset)]
     sums.append(select(func.sum(Artifact.bytes)).join(Job, Job.id == Artifact.job_id).where(Job.owner == owner))
     under_way = (Transfer.owner == owner, Transfer.offset < Transfer.length)
     sums.append(select(func.sum(Transfer.offset)).where(*under_way))
     return Used(
         _count(session, owner, ("queued",)),
-        _count(session, owner, running),
+        _count(session, owner, RUNNING),
         sum(int(session.scalar(query) or 0) for query in sums),
     )
 
@@ -102,6 +102,18 @@ def require_place(session: Session, owner: str) -> None:
         raise QueueFull(
             _seconds_to_a_place(session, owner), f"{most} jobs of this account wait already, as many as may"
         )
+
+
+def may_run_another(session: Session, owner: str) -> bool:
+    """Whether one more of the account's jobs may run; until its commit nobody else is told the same.
+
+    One lock for all accounts: who asks for several in turn would wait in a circle.
+    """
+    most = of(session, owner).max_jobs_running
+    if most is None:
+        return True
+    alone(session, "jobs that run")
+    return _count(session, owner, RUNNING) < most
 
 
 def _seconds_to_a_place(session: Session, owner: str) -> int:

@@ -4,7 +4,7 @@ import secrets
 import time
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, MetaData, String, UniqueConstraint, desc
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from store.clock import now
@@ -90,13 +90,9 @@ class Dataset(Upload, Base):
 class Job(Base):
     """A pruning job.
 
-    attempt counts claims and fences late writers; crashes counts lost processes since the last retry. queue, priority,
-    turn: see store.turns. layers: share of each layer's weights near zero after the newest round, not in lists.
-
-
     attempt counts claims and fences late writers; crashes counts lost processes since the last retry. layers: share of
-    each layer's weights near zero after the newest round; not loaded with lists. trace: the span of the POST, as W3C's
-    traceparent.
+    each layer's weights near zero after the newest round; not loaded with lists. queue, priority, turn: see
+    store.turns. trace: the span of the POST, as W3C's traceparent.
     """
 
     __tablename__ = "jobs"
@@ -104,7 +100,7 @@ class Job(Base):
         UniqueConstraint("owner", "idempotency_key"),
         Index("jobs_by_owner", "owner", "id"),
         Index("jobs_by_status", "status", "lease_until"),
-        Index("jobs_in_turn", "status", "priority", "turn", "id"),
+        Index("jobs_in_turn", "status", desc("priority"), "turn", "id"),  # as store.turns.ORDER
         Index("jobs_by_wait", "status", "queued_at"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -35,9 +35,9 @@ def last_turn(session: Session, line: Line) -> int:
     return session.scalar(select(func.min(Job.turn)).where(*waiting)) or 0
 
 
-def first(queues: Sequence[str], passed_over: Iterable[str] = ()) -> Select[str]:
-    """The id of the job that is next in these queues, but for those of some owners."""
-    query = select(Job.id).where(_waits_in(queues), Job.owner.not_in([*passed_over]))
+def first(queues: Sequence[str], passed_over: Iterable[str] = ()) -> Select[str, str]:
+    """The id and the owner of the job that is next in these queues, but for those of some owners."""
+    query = select(Job.id, Job.owner).where(_waits_in(queues), Job.owner.not_in([*passed_over]))
     return query.order_by(*ORDER).limit(1).with_for_update(skip_locked=True)
 
 

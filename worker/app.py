@@ -5,7 +5,7 @@ Never imports torch: training happens in processes that tasks start.
 
 from typing import Any
 
-from celery.signals import setup_logging, task_prerun, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import setup_logging, task_postrun, task_prerun, worker_ready, worker_shutdown, worker_shutting_down
 
 from store import logs
 from store.queue import make_celery
@@ -48,6 +48,12 @@ def start_chores(sender: Any, **_: Any) -> None:
 def count(**_: Any) -> None:
     """A message was taken, whatever becomes of it."""
     here.taken += 1
+
+
+@task_postrun.connect
+def look_again(**_: Any) -> None:
+    """The next message may be read."""
+    here.look_again()
 
 
 @worker_shutting_down.connect

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 import psutil
+from celery.worker import state
 
 from store import workers
 from store.database import writing
@@ -21,6 +23,7 @@ from store.settings import settings
 
 WORKER = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 SECONDS = 3.0  # between two looks
+SETTLED_SECONDS = 0.02  # the signal of a task's end comes before Celery forgets the task, by much less
 NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,15 @@ class Presence:
             yield
         finally:
             self.busy_with, self.done = None, self.done + 1
+
+    def look_again(self) -> None:
+        """A task has ended, in whatever thread: read the next message now.
+
+        With worker_disable_prefetch nothing is read while a task runs; Celery's event loop sleeps, and the end of a
+        task in a thread does not wake it: it would look again at its next tick, up to a second later.
+        """
+        if self._consumer and (hub := self._consumer.hub):
+            hub.call_soon(_until_settled)
 
     @property
     def queues(self) -> list[str]:
@@ -89,6 +101,13 @@ class Presence:
         if orders.leaving and not taking and self.busy_with is None:
             log.info("this worker is idle and ends, as it was told")
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _until_settled() -> None:
+    """In the event loop, which reads messages right after this where no task is reserved any more."""
+    until = time.monotonic() + SETTLED_SECONDS
+    while state.reserved_requests and time.monotonic() < until:
+        time.sleep(SETTLED_SECONDS / 100)
 
 
 @cache

@@ -10,16 +10,21 @@ import resource
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from pruning.errors import PruningError, is_out_of_memory
 from store import logs
 from worker import sandbox
 from worker.children import die_with_parent, end_if_orphaned
+from worker.endings import NO_SPACE, OUT_OF_MEMORY, UNFORESEEN, is_disk_full
 from worker.errand import ERRAND, TRACE, DatasetErrand, Errand, JobErrand
-from worker.messages import Voice
+from worker.messages import Failed, Voice
 
+log = logging.getLogger(__name__)
 FILES = 4096
 _errands: TypeAdapter[Errand] = TypeAdapter(Errand)
 
@@ -53,10 +58,39 @@ def main(arguments: list[str]) -> int:
     limit(memory, seconds, max(memory, errand.data.most_bytes if has_data else 0))
     tempfile.tempdir = str(Path.cwd())  # else Python looks for a place by writing, and calls a full disk none at all
     walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])])
-    logging.getLogger(__name__).info("%s", walls)
-    from worker import work  # only now: its libraries start threads, which the walls would not hold
+    log.info("%s", walls)
+    return do(id, errand, Voice(pipe), memory)
 
-    return work.do(id, errand, Voice(pipe), memory)
+
+def do(id: str, errand: Errand, voice: Voice, memory: int) -> int:
+    """Returns the exit status; what went wrong is said to the supervisor, a traceback only in the log."""
+    deed = _deed(errand.kind)
+    try:
+        deed(errand, voice, memory)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return OUT_OF_MEMORY
+        if is_disk_full(error):
+            return NO_SPACE
+        if isinstance(error, PruningError):
+            voice.say(Failed(error=str(error)))
+            return 0
+        log.exception("%s %s", errand.kind, id)
+        if errand.kind != "job":
+            return UNFORESEEN
+        voice.say(Failed(error=f"an error in the service itself ({type(error).__name__}); its log names job {id}"))
+    return 0
+
+
+def _deed(kind: str) -> Callable[[Any, Voice, int], None]:
+    """Loaded behind the walls, which would not hold the threads that its libraries start; no more than it needs."""
+    if kind == "job":
+        from worker.work import run_job
+
+        return run_job
+    from worker import inspection
+
+    return inspection.inspect_model if kind == "model" else inspection.inspect_dataset
 
 
 if __name__ == "__main__":

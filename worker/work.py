@@ -1,38 +1,26 @@
-"""The work itself, behind the walls: prune, or look at an upload, and tell the supervisor."""
+"""A job, behind the walls: prune, and tell the supervisor."""
 
-import errno
 import logging
-import os
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psutil
 from safetensors import SafetensorError
 
 from pruning.analysis import Preprocess
-from pruning.data.cache import Source, read
-from pruning.data.shelf import Bounds
-from pruning.errors import PruningError, is_out_of_memory
 from pruning.listener import Metric, Phase
-from pruning.onnx.analyse import analyse
-from pruning.onnx.upload import open_upload
-from pruning.onnx.vet import Limits
 from pruning.order import Order
 from pruning.pipeline import prune
 from pruning.plan import Plan
 from pruning.result import Result
 from pruning.stages.problem import Checkpoint
 from worker import checkpoints
-from worker.endings import NO_SPACE, OUT_OF_MEMORY, UNFORESEEN
-from worker.errand import DataFile, DatasetErrand, Errand, JobErrand, ModelErrand
-from worker.messages import Delivered, Failed, Judged, PhaseBegins, Progress, Round, Saved, StartsOver, Voice, Warned
+from worker.endings import is_disk_full
+from worker.errand import JobErrand
+from worker.messages import Delivered, PhaseBegins, Progress, Round, Saved, StartsOver, Voice, Warned
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_UPDATES = 1.0
-UNREADABLE = "it cannot be read ({}); the service's log says more: please report this file"
 
 
 class Told:
@@ -112,74 +100,6 @@ def run_job(errand: JobErrand, voice: Voice, _: int) -> None:
     voice.say(Delivered(files=list(delivery.files), result=result))
 
 
-def inspect_model(errand: ModelErrand, voice: Voice, memory: int) -> None:
-    """Ready with an analysis, or rejected with the reason."""
-    limit_addresses(memory)
-
-    def look() -> dict[str, Any]:
-        analysis, _ = analyse(open_upload(errand.model.read_bytes(), Limits(bytes=errand.most_bytes)))
-        return {"analysis": analysis.model_dump(mode="json")}
-
-    _judge(voice, look)
-
-
-def inspect_dataset(errand: DatasetErrand, voice: Voice, _: int) -> None:
-    """Ready with a summary, or rejected with the reason."""
-
-    def look() -> dict[str, Any]:
-        dataset = read(_source(errand.data), errand.data.cache)
-        dataset.train.prepared(slice(0, 1))
-        return {"summary": dataset.summary(errand.data.format).model_dump(mode="json")}
-
-    _judge(voice, look)
-
-
-WORK: dict[str, Callable[[Any, Voice, int], None]] = {
-    "job": run_job,
-    "model": inspect_model,
-    "dataset": inspect_dataset,
-}
-
-
-def do(id: str, errand: Errand, voice: Voice, memory: int) -> int:
-    """Returns the exit status; what went wrong is said to the supervisor, a traceback only in the log."""
-    try:
-        WORK[errand.kind](errand, voice, memory)
-    except Exception as error:
-        if is_out_of_memory(error):
-            return OUT_OF_MEMORY
-        if is_disk_full(error):
-            return NO_SPACE
-        if isinstance(error, PruningError):
-            voice.say(Failed(error=str(error)))
-            return 0
-        log.exception("%s %s", errand.kind, id)
-        if errand.kind != "job":
-            return UNFORESEEN
-        voice.say(Failed(error=f"an error in the service itself ({type(error).__name__}); its log names job {id}"))
-    return 0
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no space for a file, or no room in what this process may write."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full
-
-
-def limit_addresses(memory: int) -> None:
-    """Bound the address space to what libraries take now and `memory` more: reservations count, as those of files do.
-
-    For models alone: data sets are mapped from disk, and CUDA reserves more than any machine has.
-    """
-    most = psutil.Process(os.getpid()).memory_info().vms + memory
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _source(data: DataFile) -> Source:
-    preprocess = Preprocess.model_validate(data.preprocess)
-    return Source(data.path, data.format, preprocess, Bounds(bytes=data.most_bytes))
-
-
 def _resume(file: Path | None, voice: Voice) -> Checkpoint | None:
     """None, and a word, where it cannot be read: the job starts over."""
     if file is None:
@@ -190,16 +110,3 @@ def _resume(file: Path | None, voice: Voice) -> Checkpoint | None:
         log.warning("the job starts over, its checkpoint is unreadable: %s", error)
         voice.say(StartsOver())
         return None
-
-
-def _judge(voice: Voice, look: Callable[[], dict[str, Any]]) -> None:
-    problems: list[str] = []
-    facts: dict[str, Any] = {}
-    try:
-        facts = look()
-    except Exception as error:
-        if is_out_of_memory(error) or is_disk_full(error):
-            raise
-        log.warning("it is rejected", exc_info=True)
-        problems = [str(error) if isinstance(error, PruningError) else UNREADABLE.format(type(error).__name__)]
-    voice.say(Judged(problems=problems, facts=facts))

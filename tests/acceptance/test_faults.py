@@ -18,7 +18,7 @@ from tests.conftest import EXAMPLES, HOUSE, Service
 
 LONG: dict[str, Any] = {
     "budget": {"pruning_rate": 10},
-    "admm": {"rounds": 16, "epochs_per_round": 0.5},
+    "admm": {"rounds": 12, "epochs_per_round": 0.5},
     "retrain": {"epochs": 1},
     "train": {"batch_size": 16},
 }
@@ -51,8 +51,10 @@ def events(service: Service, job_id: str) -> list[dict]:
     return found
 
 
-def check_done_once(service: Service, job_id: str, resumed_after: int) -> None:
-    """Succeeded once; no round up to the checkpoint was done twice; one file, nothing left over."""
+def check_done_once(service: Service, job_id: str, resumed_after: int, again: int = 1) -> None:
+    """Succeeded once; no round up to the checkpoint was done twice, but for those under way when it was interrupted
+    `again` times; one file, nothing left over.
+    """
     job = service.ended(job_id)
     assert job["status"] == "succeeded", job["error"]
     told = events(service, job_id)
@@ -60,8 +62,8 @@ def check_done_once(service: Service, job_id: str, resumed_after: int) -> None:
     assert statuses.count("succeeded") == 1 and statuses[-1] == "succeeded"
     rounds = [e["data"]["round"] for e in told if e["kind"] == "round" and e["data"]["phase"] == "admm"]
     assert sorted(set(rounds)) == list(range(1, LONG["admm"]["rounds"] + 1))
-    assert len(rounds) <= LONG["admm"]["rounds"] + 1  # only the round that was under way is done again
-    assert all(rounds.count(r) == 1 for r in range(1, resumed_after))
+    assert len(rounds) <= LONG["admm"]["rounds"] + again  # only the round that was under way is done again
+    assert sum(rounds.count(r) - 1 for r in range(1, resumed_after)) <= again - 1
     metrics = service.http.get(f"/v1/jobs/{job_id}/metrics").json()
     assert metrics["step"] == list(range(LONG["admm"]["rounds"] + LONG["retrain"]["epochs"] + 1))
     files = service.http.get(f"/v1/jobs/{job_id}/artifacts").json()["items"]
@@ -83,7 +85,7 @@ def stored(service: Service) -> set[str]:
 
 def test_kill_of_the_job_process(own: Service) -> None:
     job = begin(own)
-    done = in_round(own, job, 5)["round"]
+    done = in_round(own, job, 3)["round"]
     (pid,) = own.pids("worker.run job")
     os.kill(pid, signal.SIGKILL)
     check_done_once(own, job, done)
@@ -92,7 +94,7 @@ def test_kill_of_the_job_process(own: Service) -> None:
 
 def test_kill_of_the_worker(own: Service) -> None:
     job = begin(own)
-    done = in_round(own, job, 5)["round"]
+    done = in_round(own, job, 3)["round"]
     (pid,) = own.pids("worker -Q cpu")
     (child,) = own.pids("worker.run job")
     os.kill(pid, signal.SIGKILL)
@@ -102,7 +104,7 @@ def test_kill_of_the_worker(own: Service) -> None:
 
 def test_kill_of_the_broker(own: Service) -> None:
     job = begin(own)
-    done = in_round(own, job, 5)["round"]
+    done = in_round(own, job, 3)["round"]
     waiting = own.post_job(
         {"budget": {"pruning_rate": 2}, "admm": {"rounds": 1}, "retrain": {"epochs": 1}},
         **{k: own.http.get(f"/v1/jobs/{job}").json()[k] for k in ("model_id", "dataset_id")},
@@ -169,39 +171,34 @@ def test_a_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         assert short.stop() == 0
 
 
-def test_stop_hands_the_job_back_and_the_next_start_goes_on(tmp_path: Path) -> None:
-    first = Service(tmp_path / "data").start()
+def test_a_job_outlives_a_stop_and_a_kill_of_the_whole_service(tmp_path: Path) -> None:
+    """Neither leaves a process running, and each next start goes on. A long path is no obstacle."""
+    folder = tmp_path / ("a" * 60) / ("b" * 60)
+    first = Service(folder).start()
     job = begin(first)
-    done = in_round(first, job, 5)["round"]
-    pids = [p.pid for p in psutil.Process(first.process.pid).children(recursive=True)]
-    start = time.monotonic()
+    in_round(first, job, 3)
+    pids, start = pids_of(first), time.monotonic()
     assert first.stop() == 0
     assert time.monotonic() - start < 10
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    second = Service(tmp_path / "data").start()
-    try:
-        check_done_once(second, job, done)
-    finally:
-        assert second.stop() == 0
-
-
-def test_kill_of_the_whole_service_leaves_nothing_running(tmp_path: Path) -> None:
-    first = Service(tmp_path / "data").start()
-    job = begin(first)
-    done = in_round(first, job, 5)["round"]
-    pids = [p.pid for p in psutil.Process(first.process.pid).children(recursive=True)]
-    first.process.kill()
-    first.process.wait()
-    end = time.monotonic() + 15
-    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(0.1)
+    second = Service(folder).start()
+    reached = second.http.get(f"/v1/jobs/{job}").json()["round"] or 0
+    done = in_round(second, job, reached + 1)["round"]
+    pids = pids_of(second)
+    second.process.kill()
+    second.process.wait()
+    psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 15)
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    first.forget()
-    second = Service(tmp_path / "data").start()
+    second.forget()
+    third = Service(folder).start()
     try:
-        check_done_once(second, job, done)
+        check_done_once(third, job, done, again=2)
     finally:
-        assert second.stop() == 0
+        assert third.stop() == 0
+
+
+def pids_of(service: Service) -> list[int]:
+    return [p.pid for p in psutil.Process(service.process.pid).children(recursive=True)]
 
 
 def test_two_services_do_not_disturb_each_other(service: Service, own: Service) -> None:
@@ -254,14 +251,6 @@ def test_a_database_that_is_away_is_named(tmp_path: Path) -> None:
     )
     assert refused.returncode == 1 and "the database does not answer" in refused.stderr
     assert "Traceback" not in refused.stderr
-
-
-def test_a_long_path_is_no_obstacle(tmp_path: Path) -> None:
-    far = Service(tmp_path / ("a" * 60) / ("b" * 60)).start()
-    try:
-        assert far.http.get("/readyz").status_code == 200
-    finally:
-        assert far.stop() == 0
 
 
 def test_listening_to_others_without_keys_is_refused(tmp_path: Path) -> None:

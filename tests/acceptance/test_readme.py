@@ -81,7 +81,7 @@ def test_make_up(tmp_path: Path):
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert "Secateur is at http://127.0.0.1:" in process.stdout.readline()
+    assert any("Secateur is at http://127.0.0.1:" in line for line in process.stdout)  # it may install first
     os.killpg(process.pid, 2)
     process.wait(30)
     assert "stopped" in process.stdout.read()

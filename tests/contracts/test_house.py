@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -96,17 +95,25 @@ def test_every_field_of_the_plan_explains_itself():
 
 def test_the_api_starts_without_torch_in_two_seconds():
     heavy = {"torch", "onnx", "onnxruntime", "numpy", "PIL", "pyarrow", "opentelemetry.exporter"}
-    code = f"import sys, api.app; api.app.create(); print(sorted({heavy} & set(sys.modules)))"
-    start = time.monotonic()
+    code = (
+        f"import sys, time, api.app; api.app.create(); print(sorted({heavy} & set(sys.modules)), time.process_time())"
+    )
     said = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "[]"
-    assert time.monotonic() - start < 4  # 2 s on an idle machine (benchmarks/api_latency.py); CI is not idle
+    found, seconds = said.rsplit(maxsplit=1)
+    assert found == "[]"
+    assert float(seconds) < 3  # of a core: what runs beside lengthens only the clock's (benchmarks/api_latency.py)
 
 
 def test_the_worker_starts_without_torch():
     code = "import sys, worker.tasks; print('torch' in sys.modules or 'opentelemetry' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True).stdout
     assert said.strip() == "False"
+
+
+def test_a_data_set_is_examined_without_torch():
+    code = "import sys, worker.run; worker.run._deed('dataset'); print({'torch', 'onnx'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "set()"
 
 
 def test_the_lock_pins_every_direct_dependency():

@@ -1,0 +1,2 @@
+INSERT INTO jobs (id, owner, name, labels, model_id, dataset_id, plan, idempotency_key, body_hash, status, phase, progress, round, layers, eta_seconds, goal_met, error, result, attempt, crashes, worker, lease_until, woken_at, created_at, started_at, finished_at, checkpoint, last_event, webhook_url, queue, priority, turn) VALUES
+  ('job_9', 'anna', NULL, '[]', 'mdl_1', 'dat_1', '{"budget": {"pruning_rate": 4}}', NULL, NULL, 'queued', NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, NULL, NULL, 1760000011, 1760000011, NULL, NULL, NULL, 0, NULL, 'gpu-large', 2, 8);
