@@ -27,13 +27,12 @@ class OnSmallDisk(Service):
         self.disk.mkdir()
         self.command = (*NAMESPACE, "sh", "-c", MOUNT, str(self.disk), *self.command)
 
-    @property
-    def filler(self) -> Path:
-        """As seen from here."""
-        return Path(f"/proc/{self.process.pid}/root{self.disk}/filler")
+    def seen(self, name: str) -> Path:
+        """A file of the disk, from here."""
+        return Path(f"/proc/{self.process.pid}/root{self.disk}/{name}")
 
     def fill(self) -> None:
-        with suppress(OSError), self.filler.open("wb", buffering=0) as file:
+        with suppress(OSError), self.seen("filler").open("wb", buffering=0) as file:
             while file.write(bytes(1 << 12)):
                 pass
 
@@ -55,9 +54,9 @@ def test_a_full_disk_costs_checkpoints_then_the_delivery_and_retry_goes_on(small
     warned = [e["data"]["text"] for e in events(small, job) if e["kind"] == "warning"]
     assert "the service has no space left for a checkpoint; if the job is interrupted, more is lost" in warned
     other = small.post_job(SHORT, model_id=ended["model_id"], dataset_id=ended["dataset_id"])
-    jobs_log = small.folder / "logs/worker-jobs.log"
+    jobs_log = small.seen("data/logs/worker-jobs.log")
     small.until("/healthz", lambda _: "this worker takes nothing for now: no space is left" in jobs_log.read_text())
-    small.filler.unlink()
+    small.seen("filler").unlink()
     assert small.ended(other)["attempt"] == 1  # it waited until there was room
     small.http.post(f"/v1/jobs/{job}/retry").raise_for_status()
     assert small.ended(job)["status"] == "succeeded"
