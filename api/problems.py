@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -128,8 +127,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
-    app.add_exception_handler(OSError, _system)
-    app.add_exception_handler(OperationalError, _system)
+    for kind in (OSError, *database.AWAY):
+        app.add_exception_handler(kind, _system)
     app.add_exception_handler(ClientDisconnect, _cut)
     for kind in STATUS_OF:
         app.add_exception_handler(kind, _expected)
@@ -154,6 +153,9 @@ def _queue_full(_: Request, error: Any) -> JSONResponse:
 def _system(request: Request, error: Any) -> JSONResponse:
     if disk.is_full(error) or database.is_full(error):
         return render(507, "the service has no space left for this; try again later, or ask who runs it for room")
+    if database.is_away(error):
+        log.warning("%s %s: the database is away: %s", request.method, request.url.path, error)
+        return render(503, "the service's database does not answer; try again in a moment", {"Retry-After": "1"})
     return _unexpected(request, error)
 
 

@@ -20,7 +20,6 @@ from store.tables import Artifact, Dataset, Model
 
 NAMED = (Model.sha256, Dataset.sha256, Artifact.sha256)
 NAME = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64})")
-HALF_WRITTEN_SECONDS = 24 * 3600  # no upload takes so long
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def collect() -> None:
         unused = files - named(session)
     for sha256 in unused:
         _drop(sha256)
-    storage().sweep(HALF_WRITTEN_SECONDS)
+    storage().sweep(settings().grace_seconds)
 
 
 def named(session: Session) -> set[str]:

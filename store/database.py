@@ -6,11 +6,23 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as AllTaken
 from sqlalchemy.orm import Session
 
 from store.settings import settings
 
 BEFORE_COMMIT, AFTER_COMMIT = "before_commit", "after_commit"
+# how it shows that the database, or the way to it, is away; InternalError: it ended a transaction that stood still
+AWAY = (OperationalError, InterfaceError, InternalError, AllTaken)
+# a connection that died without a word is given up, and not waited for until the system does so after hours
+NETWORK = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 
 
 @cache
@@ -22,11 +34,20 @@ def engine() -> Engine:
 def make_engine(url: str) -> Engine:
     """An engine for SQLite or PostgreSQL with the transactions that a job queue needs."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        made = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=NETWORK)
+        event.listen(made, "connect", _prepare_postgresql)
+        return made
     made = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True)
     event.listen(made, "connect", _prepare_sqlite)
     event.listen(made, "begin", _begin_sqlite)
     return made
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    """Whoever vanishes within a transaction must not hold its rows: no sweeper could take its job back."""
+    milliseconds = round(settings().lease_seconds * 1000)
+    connection.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
@@ -68,6 +89,14 @@ def ping() -> None:
     """Raises: SQLAlchemyError: the database does not answer, or was not migrated."""
     with reading() as session:
         session.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database did not answer, or not now; the same may succeed a moment later."""
+    if isinstance(error, InternalError):
+        return error.connection_invalidated
+    name = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
+    return name in ("SQLITE_BUSY", "SQLITE_LOCKED") or (name is None and isinstance(error, AWAY))
 
 
 def is_full(error: Exception) -> bool:

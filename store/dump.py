@@ -81,6 +81,7 @@ def _dump_postgresql(target: Path) -> Iterator[Session]:
     """Ours and pg_dump's transaction see the same snapshot."""
     schema = _schema()
     with engine().connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))  # pg_dump may take hours
         snapshot = connection.scalar(text("SELECT pg_export_snapshot()"))
         options = ("--format=custom", f"--snapshot={snapshot}", f"--schema={schema}", f"--file={target}")
         _run("pg_dump", *options, _without_password())

@@ -1,9 +1,9 @@
 """Files in a folder: written beside, then renamed into place, so that a name means whole content."""
 
+import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ class FolderDraft:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=BESIDE, dir=root)
+        fcntl.flock(handle, fcntl.LOCK_SH)  # as long as it is open: what a killed process leaves is nobody's
         self.file: BinaryIO = os.fdopen(handle, "w+b")
         self._path, self._root = Path(name), root
 
@@ -38,9 +39,7 @@ class FolderDraft:
         self.file.flush()
         if is_synced:
             os.fsync(self.file.fileno())
-        target = self._root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.rename(target)
+        publish(self._path, self._root / name)
 
 
 class Folder:
@@ -120,7 +119,7 @@ class Folder:
     def sweep(self, seconds: float) -> None:
         """Also what was on its way out."""
         for file in [*self._root.glob(f"{BESIDE}*"), *self._root.glob(f"{LEAVING}*")]:
-            if _age(file) > seconds:
+            if _age(file) > seconds and _is_nobodys(file):
                 file.unlink(missing_ok=True)
 
     def check(self) -> None:
@@ -133,9 +132,39 @@ class Folder:
                 raise Unlike
 
 
-def _age(file: Path) -> float:
-    """Seconds since it was written; 0 if it is not there."""
+def publish(file: Path, target: Path) -> None:
+    """Give a whole file its name. What has this name already, and is whole, stays: a name means one content.
+
+    Processes that may read just that file, and no other, may be about to open it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.utime(file)  # it may have lain for hours: its row is coming, and the collector goes by age
     try:
-        return time.time() - file.stat().st_mtime
+        os.utime(target)
+        is_there = target.stat().st_size == file.stat().st_size
+    except FileNotFoundError:
+        is_there = False
+    if is_there:
+        file.unlink()
+    else:
+        file.rename(target)
+
+
+def _is_nobodys(file: Path) -> bool:
+    """Whether no process writes it."""
+    try:
+        with file.open("rb") as content:
+            fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    return True
+
+
+def _age(file: Path) -> float:
+    """Seconds since it was written, by the clock that stamps files: ours may be an hour off. 0 if it is not there."""
+    try:
+        written = file.stat().st_mtime
     except FileNotFoundError:
         return 0.0
+    with tempfile.TemporaryFile(dir=file.parent) as stamped:
+        return os.fstat(stamped.fileno()).st_mtime - written

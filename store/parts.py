@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 
 from store import artifacts, segments
 from store.artifacts import Blob
+from store.folder import publish
 from store.storage import storage
 from store.tables import Transfer
 
@@ -166,10 +167,7 @@ class PartFile:
 
     def publish(self, blob: Blob) -> None:
         """Rename it."""
-        os.utime(self.path)  # it may have lain for hours, and the collector goes by age
-        target = artifacts.path(blob.sha256)
-        target.parent.mkdir(exist_ok=True)
-        self.path.rename(target)
+        publish(self.path, artifacts.path(blob.sha256))
 
 
 def part(row: Transfer) -> Part:

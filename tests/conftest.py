@@ -205,6 +205,8 @@ def redis_url() -> str | None:
 class Service:
     """`python -m service` in a process of its own."""
 
+    command: tuple[str, ...] = (sys.executable, "-m", "service")
+
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("SECATEUR_")}
@@ -223,7 +225,7 @@ class Service:
     def start(self) -> "Service":
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
+            self.command,
             cwd=HOUSE,
             env=self.environment | {"PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,

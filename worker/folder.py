@@ -1,6 +1,7 @@
 """The private folder of one process: empty at first, gone at the end, and held by a lock in between."""
 
 import fcntl
+import logging
 import os
 import shutil
 import stat
@@ -12,7 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from store import checks
 from store.settings import settings
+
+log = logging.getLogger(__name__)
+ROOM = bytes(1 << 20)  # a process that cannot leave so much need not begin
 
 
 class NotThere(Exception):
@@ -77,6 +82,19 @@ def private() -> Iterator[Folder]:
         folder.let_go()
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def has_room() -> bool:
+    """Whether there is space to work in, on the disk of the folders and on that of the results."""
+    try:
+        checks.storage()
+        settings().scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings().scratch) as file:
+            file.write(ROOM)
+    except (OSError, checks.NotReady) as error:
+        log.warning("this worker takes nothing for now: %s", error)
+        return False
+    return True
 
 
 def sweep_folders() -> None:

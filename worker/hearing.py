@@ -7,8 +7,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
+from store.database import AWAY
 from store.disk import is_full
 from store.errors import Fenced
 from store.settings import settings
@@ -18,7 +17,6 @@ from worker.folder import Folder
 from worker.messages import Message, Saved, heard
 
 log = logging.getLogger(__name__)
-AWAY = (OperationalError, InterfaceError)
 Scribe = Callable[[Message, Folder], None]
 
 

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def main(arguments: list[str]) -> int:
     has_data = isinstance(errand, JobErrand | DatasetErrand)
     limit(memory, seconds, max(memory, errand.data.most_bytes if has_data else 0))
     together = isinstance(errand, JobErrand) and errand.processes > 1
+    tempfile.tempdir = str(Path.cwd())  # else Python looks for a place by writing, and calls a full disk none at all
     walls = sandbox.enclose(errand.reads, [Path.cwd(), *([errand.data.cache] if has_data else [])], together)
     log.info("%s", walls)
     if together and walls.network:

@@ -10,13 +10,12 @@ from sqlalchemy.orm import Session
 
 from store import artifacts, checkpoints, events, jobs, uploads
 from store.artifacts import Blob
-from store.database import writing
+from store.database import AWAY, writing
 from store.disk import is_full
 from store.settings import settings
 from store.storage import StorageAway
 from store.tables import Dataset, Model
 from worker.folder import Folder
-from worker.hearing import AWAY
 from worker.messages import (
     Delivered,
     Failed,

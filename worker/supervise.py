@@ -17,6 +17,7 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from store import logs
+from store.database import AWAY
 from store.disk import is_full
 from store.settings import settings
 from store.storage import StorageAway
@@ -71,14 +72,26 @@ class Pulse:
 def supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
     """Run the work in a session of its own, pass on what it says, and wait for its end.
 
-    Raises: whatever prepare raises.
+    Raises: whatever prepare raises, but for a full disk or a database that is away.
     """
+    try:
+        ended = _supervise(work, scribe, stopping)
+    except AWAY:
+        log.warning("%s %s was not begun", work.kind, work.id, exc_info=True)
+        ended = Ended.NO_DATABASE
+    except OSError as error:
+        if not is_full(error):
+            raise
+        ended = Ended.SPACE
+    log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
+    return ended
+
+
+def _supervise(work: Work, scribe: Scribe, stopping: threading.Event) -> Ended:
     pulse = Pulse(work)
     with private() as folder:
         prepared = _prepared(work, folder, pulse, stopping)
-        ended = prepared if isinstance(prepared, Ended) else _run(work, prepared, folder, scribe, pulse, stopping)
-    log.info("%s %s attempt %d: %s", work.kind, work.id, work.attempt, ended.value)
-    return ended
+        return prepared if isinstance(prepared, Ended) else _run(work, prepared, folder, scribe, pulse, stopping)
 
 
 def _prepared(work: Work, folder: Folder, pulse: Pulse, stopping: threading.Event) -> Errand | Ended:
@@ -100,10 +113,6 @@ def _prepared(work: Work, folder: Folder, pulse: Pulse, stopping: threading.Even
     except FileNotFoundError:
         log.exception("%s %s needs a file that is not there", work.kind, work.id)
         return Ended.MISSING
-    except OSError as error:
-        if not is_full(error):
-            raise
-        return Ended.SPACE
 
 
 def _run(work: Work, errand: Errand, folder: Folder, scribe: Scribe, pulse: Pulse, stopping: threading.Event) -> Ended:

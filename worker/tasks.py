@@ -13,8 +13,9 @@ from worker import briefing
 from worker.app import app
 from worker.chores import stopping
 from worker.endings import Ended
+from worker.folder import has_room
 from worker.presence import WORKER, here
-from worker.scribe import JobScribe, UploadScribe
+from worker.scribe import JobScribe, UploadScribe, patiently
 from worker.supervise import Work, supervise
 from worker.tracing import JobTrace
 
@@ -44,7 +45,12 @@ REJECTIONS = {
 
 @app.task(name="worker.run_job")
 def run_job(_: str) -> None:
-    """Run the job whose turn it is in this worker's queues, not just the one of the message."""
+    """Run the job whose turn it is in this worker's queues, not just the one of the message.
+
+    Where the disk is full it waits for the sweeper's next message: taken, it would fail, and so would all behind it.
+    """
+    if not has_room():
+        return
     with writing() as session:
         job = jobs.take(session, [*app.amqp.queues.consume_from], WORKER)
     if job is None:
@@ -52,12 +58,7 @@ def run_job(_: str) -> None:
     trace = JobTrace("job", job.id, job.attempt, job.trace)
     with here.busy(job.id), logs.bound(job_id=job.id, attempt=job.attempt, trace_id=trace.trace_id):
         ended = _run(job, trace)
-    with writing() as session:
-        _settle_job(session, job.id, job.attempt, ended)
-        # queued again; or one that was passed over, as its owner had too many running, may run now
-        has_limit = quotas.of(session, job.owner).max_jobs_running is not None
-        if jobs.is_queued(session, job.id) or (has_limit and turns.waits(session, job.queue)):
-            after_commit(session, lambda: sender.wake("job", job.id, job.queue))
+    patiently(lambda session: _settle_job(session, job, ended))
     trace.end(ended.value, ended not in WELL)
 
 
@@ -89,8 +90,9 @@ def _is_running(job: Job) -> bool:
         return jobs.heartbeat(session, job.id, job.attempt) == "running"
 
 
-def _settle_job(session: Session, job_id: str, attempt: int, ended: Ended) -> None:
-    """Say in the row how the process ended, where it could not say so itself."""
+def _settle_job(session: Session, job: Job, ended: Ended) -> None:
+    """Say in the row how the process ended, where it could not say so itself; wake who is to go on."""
+    job_id, attempt = job.id, job.attempt
     jobs.confirm_cancelled(session, job_id, attempt)
     if ended in FAILURES:
         limits = settings()
@@ -100,9 +102,15 @@ def _settle_job(session: Session, job_id: str, attempt: int, ended: Ended) -> No
         jobs.hand_back(session, job_id, attempt, HANDED_BACK[ended])
     elif ended is not Ended.UNWANTED:
         jobs.lose(session, job_id, attempt, LOSSES[ended])
+    # queued again; or one that was passed over, as its owner had too many running, may run now
+    has_limit = quotas.of(session, job.owner).max_jobs_running is not None
+    if jobs.is_queued(session, job_id) or (has_limit and turns.waits(session, job.queue)):
+        after_commit(session, lambda: sender.wake("job", job_id, job.queue))
 
 
 def _inspect(table: type[Model] | type[Dataset], id: str) -> None:
+    if not has_room():
+        return
     with writing() as session:
         row = uploads.claim(session, table, id)
     if row is None:
@@ -112,15 +120,19 @@ def _inspect(table: type[Model] | type[Dataset], id: str) -> None:
     with here.busy(id), logs.bound(**{f"{kind}_id": id}, attempt=row.attempt, trace_id=trace.trace_id):
         ended = _look(row)
     trace.end(ended.value, ended not in WELL)
-    limits = settings()
-    with writing() as session:
-        if ended in REJECTIONS:
-            problem = REJECTIONS[ended].format(memory=limits.inspect_memory_bytes, seconds=limits.inspect_seconds)
-            uploads.judge(session, table, id, row.attempt, [problem], {})
-        elif ended in HANDED_BACK:
-            uploads.give_back(session, table, id, row.attempt)
-        elif ended is not Ended.DONE:
-            uploads.release(session, table, id, row.attempt)
+    patiently(lambda session: _settle_upload(session, row, ended))
+
+
+def _settle_upload(session: Session, row: Model | Dataset, ended: Ended) -> None:
+    """As _settle_job."""
+    limits, which = settings(), (type(row), row.id, row.attempt)
+    if ended in REJECTIONS:
+        problem = REJECTIONS[ended].format(memory=limits.inspect_memory_bytes, seconds=limits.inspect_seconds)
+        uploads.judge(session, *which, [problem], {})
+    elif ended in HANDED_BACK:
+        uploads.give_back(session, *which)
+    elif ended is not Ended.DONE:
+        uploads.release(session, *which)
 
 
 def _look(row: Model | Dataset) -> Ended:

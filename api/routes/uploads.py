@@ -105,13 +105,17 @@ async def receive(
 def add(
     session: Session, kind: str, owner: str, parameters: Mapping[str, Any], blob: Blob
 ) -> tuple[Model | Dataset, bool]:
-    """The row of an upload, and whether it is new; then a worker is woken. Raises: Problem 413: no room."""
+    """The row of an upload, and whether it is new; then a worker is woken.
+
+    Raises: Problem 413: no room. Problem 503: the database was away for longer than the file is left without a row.
+    """
     left = quotas.room(session, owner) or 0
     row, is_new = ADD[kind](session, owner, blob=blob, **parameters)
     try:
         artifacts.touch(session, blob)
     except FileNotFoundError as error:
-        raise Problem(503, "the file was collected before it had its name; send it again", AGAIN) from error
+        detail = "the service could not note this upload in time and has cleared it away; send it again"
+        raise Problem(503, detail, AGAIN) from error
     if is_new and not quotas.has_room(session, owner):  # others came in while this one was on its way
         raise full(left)
     if is_new:

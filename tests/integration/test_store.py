@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Index, select, update
+from sqlalchemy import Index, select, text, update
 
-from store import artifacts, checkpoints, datasets, events, job_lists, jobs, migrate, models, turns, uploads
+from store import artifacts, checkpoints, database, datasets, events, job_lists, jobs, migrate, models, turns, uploads
 from store.clock import now
 from store.database import reading, writing
 from store.errors import Conflict, Fenced, IdempotencyMismatch, NotFound
@@ -402,3 +402,38 @@ def test_a_file_whose_row_is_coming_is_not_collected(db):
     artifacts.collect()
     with pytest.raises(FileNotFoundError), writing() as session:
         artifacts.touch(session, blob)
+
+
+def test_a_file_that_is_written_is_left_alone_however_long_that_takes(db):
+    with artifacts.Staged() as staged:
+        (file,) = Path(settings().artifacts_at).glob("incoming-*")
+        age(file)
+        artifacts.collect()
+        staged.write(b"slow")
+        assert artifacts.path(staged.keep().sha256).exists()
+
+
+def test_content_that_is_there_stays_the_same_file_and_is_mended(db):
+    """Processes may read just this file, by its inode, and no other."""
+    file = artifacts.path(artifacts.put(b"same").sha256)
+    age(file)
+    before = file.stat()
+    artifacts.put(b"same")
+    assert file.stat().st_ino == before.st_ino and file.stat().st_mtime > before.st_mtime
+    assert [*Path(settings().artifacts_at).glob("incoming-*")] == []
+    file.write_bytes(b"sa")
+    artifacts.put(b"same")
+    assert file.read_bytes() == b"same"
+
+
+def test_who_stands_still_in_a_transaction_loses_it(db):
+    """Else its locks would keep the sweeper from taking its job back."""
+    if db.dialect.name == "sqlite":
+        pytest.skip("SQLite's locks go with the process")
+    with reading() as session:
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "30s"
+        session.execute(text("SET SESSION idle_in_transaction_session_timeout = 1"))
+        time.sleep(0.05)
+        with pytest.raises(database.AWAY) as lost:
+            session.execute(text("SELECT 1"))
+    assert database.is_away(lost.value)
