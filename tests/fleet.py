@@ -172,6 +172,17 @@ class Machine:
         """What a part of this name has written."""
         return (self.folder / f"{name}.log").read_text()
 
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """From both servers; what it sends meanwhile comes late."""
+        for proxy in self.network:
+            proxy.hold()
+        try:
+            yield
+        finally:
+            for proxy in self.network:
+                proxy.release()
+
     def set_clock(self, seconds: int) -> None:
         """How far it is off, from now on."""
         beside = self.folder / "clock.new"
