@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import psutil
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 from pydantic import AliasChoices
 from sqlalchemy import create_engine, text
 from xdist.scheduler import LoadScopeScheduling
@@ -36,6 +38,14 @@ ON_REDIS = (
     "tests/acceptance/test_production.py",
     "tests/integration/test_sweeper.py",
 )
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DATA = Path(os.environ.get("SECATEUR_DATA", HOUSE.parent / "shared" / "data"))
 
 
@@ -331,3 +341,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def name() -> str:
     return uuid.uuid4().hex
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium, for a machine without network. One for all tests: a second would find a loop running."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine; CHROMIUM can name one")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield opened
+        opened.close()

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from store import checks
 from store.settings import settings
+from store.storage import storage
 
 log = logging.getLogger(__name__)
 ROOM = bytes(1 << 20)  # a process that cannot leave so much need not begin
@@ -85,9 +86,10 @@ def private() -> Iterator[Folder]:
 
 
 def has_room() -> bool:
-    """Whether there is space to work in, on the disk of the folders and on that of the results."""
+    """Whether there is space to work in, on the disk of the folders and on that of the results, if they are on one."""
     try:
-        checks.storage()
+        if storage().root:
+            checks.storage()
         settings().scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings().scratch) as file:
             file.write(ROOM)

@@ -15,7 +15,6 @@ from secateur import Secateur
 
 from tests import s3
 from tests.acceptance.test_faults import LONG, begin, events, in_round
-from tests.browser.conftest import browser  # noqa: F401 - a fixture
 from tests.conftest import EXAMPLES, Service
 
 pytestmark = pytest.mark.skipif(not s3.RCLONE, reason=s3.NO_S3)
@@ -75,7 +74,7 @@ def test_from_upload_to_download(own: Service, server: s3.Server, tmp_path: Path
 
 def test_a_page_that_has_a_key_sends_the_browser_there(
     own: Service,
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     server: s3.Server,
 ) -> None:
     """Its scripts may ask no other host, and a plain link could not carry the key."""

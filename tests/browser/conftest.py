@@ -1,40 +1,21 @@
-"""A real Chromium, Debian's, with flags for a machine without network."""
+"""Pages in a real Chromium."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import EXAMPLES, Service
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SHORT = {"admm": {"rounds": 2, "epochs_per_round": 0.5}, "retrain": {"epochs": 2}}
 VIEWS: dict[str, tuple[int, str]] = {"light": (1100, "light"), "dark": (1100, "dark"), "narrow": (380, "dark")}
 EXPECTED = ("status of", "net::ERR_CONNECTION_RESET")  # refusals, and the cuts that tests make
 Opened = Callable[[Service], Page]
 expect.set_options(timeout=30_000)  # other tests run beside
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine; CHROMIUM can name one")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
