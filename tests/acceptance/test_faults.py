@@ -177,7 +177,7 @@ def test_a_job_outlives_a_stop_and_a_kill_of_the_whole_service(tmp_path: Path) -
     """Neither leaves a process running, and each next start goes on. A long path is no obstacle."""
     folder = tmp_path / ("a" * 60) / ("b" * 60)
     first = Service(folder).start()
-    lasting = LONG | {"admm": {"rounds": 40, "epochs_per_round": 0.5}}  # else it is done before it is stopped
+    lasting = LONG | {"admm": {"rounds": 16, "epochs_per_round": 2}}  # else it is done before it is stopped
     job = begin(first, lasting)
     in_round(first, job, 3)
     pids, start = pids_of(first), time.monotonic()
