@@ -1,6 +1,7 @@
 """Files in a folder: written beside, then renamed into place, so that a name means whole content."""
 
 import fcntl
+import filecmp
 import os
 import shutil
 import tempfile
@@ -133,7 +134,7 @@ class Folder:
 
 
 def publish(file: Path, target: Path) -> None:
-    """Give a whole file its name. What has this name already, and is whole, stays: a name means one content.
+    """Give a whole file its name. The same content under this name already stays; what is damaged gives way.
 
     Processes that may read just that file, and no other, may be about to open it.
     """
@@ -141,7 +142,7 @@ def publish(file: Path, target: Path) -> None:
     os.utime(file)  # it may have lain for hours: its row is coming, and the collector goes by age
     try:
         os.utime(target)
-        is_there = target.stat().st_size == file.stat().st_size
+        is_there = filecmp.cmp(file, target, shallow=False)
     except FileNotFoundError:
         is_there = False
     if is_there:

@@ -11,16 +11,7 @@ from api.bodies import MULTIPART
 from api.deps import Cursor, Id, Limit, Read, Write
 from api.files import Redirect, responses
 from api.problems import PROBLEM
-from api.routes.uploads import (
-    UPLOAD,
-    UploadName,
-    UploadOut,
-    content,
-    outs,
-    receive,
-    refuse_unknown,
-    require_ready,
-)
+from api.routes.uploads import UPLOAD, UploadName, UploadOut, content, outs, receive, refuse_unknown, require_ready
 from pruning.analysis import Analysis
 from store import uploads
 from store.tables import Model
